@@ -1,0 +1,66 @@
+"""A TierSpec becomes a bound Serve deployment."""
+
+from typing import Any
+
+from ray import serve
+from ray.serve.deployment import Application
+
+from deployments.spec import FakeTiming, TierSpec
+
+_DEFAULT_MAX_NUM_SEQS = 256
+# vLLM queues by priority, so the replica takes more than it can decode at once; beyond that the
+# router's queue is the better place, because a cancelled request leaves it for nothing.
+_ONGOING_PER_SLOT = 4
+_MAX_QUEUED_REQUESTS = 4096
+
+
+def deployment_name(spec: TierSpec) -> str:
+    """Name of the tier's deployment; Serve allows neither `/` nor `.` in it."""
+    return "tier-" + spec.model_id.replace("/", "--").replace(".", "_")
+
+
+def tier_deployment(spec: TierSpec) -> Application:
+    """Builds one tier: vLLM behind `TierServer`, or `FakeServer` when the spec has a `fake`."""
+    if spec.fake is not None:
+        return _fake_deployment(spec, spec.fake)
+    # Imported here: they load vLLM, which only the build and the replicas need.
+    from ray.serve.llm import LLMConfig, build_llm_deployment
+
+    from deployments.server import TierServer
+
+    return build_llm_deployment(
+        LLMConfig(**_with_local_source(spec)),
+        name_prefix="",
+        override_serve_options={"name": deployment_name(spec), **_limits(spec)},
+        deployment_cls=TierServer,
+    )
+
+
+def _fake_deployment(spec: TierSpec, timing: FakeTiming) -> Application:
+    from deployments.fake import FakeServer
+
+    options: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0}, **spec.deployment_config}
+    options |= {"name": deployment_name(spec), **_limits(spec)}
+    return serve.deployment(FakeServer, **options).bind(spec.model_id, timing)
+
+
+def _limits(spec: TierSpec) -> dict[str, Any]:
+    """Back-pressure; Ray Serve LLM's own default is a billion requests."""
+    slots = int(spec.engine_kwargs.get("max_num_seqs", _DEFAULT_MAX_NUM_SEQS))
+    if spec.fake is not None:
+        slots = spec.fake.max_num_seqs
+    defaults = {
+        "max_ongoing_requests": slots * _ONGOING_PER_SLOT,
+        "max_queued_requests": _MAX_QUEUED_REQUESTS,
+    }
+    return defaults | {k: v for k, v in spec.deployment_config.items() if k in defaults}
+
+
+def _with_local_source(spec: TierSpec) -> dict[str, Any]:
+    from deployments.local_models import resolve_source
+
+    config = spec.ray_llm_config()
+    loading = config["model_loading_config"]
+    if loading.get("model_source") is not None:
+        loading["model_source"] = resolve_source(loading["model_source"])
+    return config

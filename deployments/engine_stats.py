@@ -1,0 +1,38 @@
+"""Keeps the vLLM scheduler's last numbers. vLLM loads it by the `vllm.stat_logger_plugins` entry
+point, which is its public way to be told them; the module is imported only where vLLM runs.
+"""
+
+from typing import Any, ClassVar
+
+from vllm.v1.metrics.loggers import StatLoggerBase
+
+
+class EngineStats(StatLoggerBase):  # type: ignore[misc]
+    """Scheduler numbers after the latest step.
+
+    There is one engine per replica process, so the newest instance is that engine's.
+    """
+
+    latest: ClassVar["EngineStats | None"] = None
+
+    def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+        self.running = 0
+        self.waiting = 0
+        self.kv_usage = 0.0
+        EngineStats.latest = self
+
+    def record(
+        self,
+        scheduler_stats: Any,
+        iteration_stats: Any,
+        mm_cache_stats: Any = None,
+        engine_idx: int = 0,
+    ) -> None:
+        if scheduler_stats is None:
+            return
+        self.running = scheduler_stats.num_running_reqs
+        self.waiting = scheduler_stats.num_waiting_reqs
+        self.kv_usage = scheduler_stats.kv_cache_usage
+
+    def log_engine_initialized(self) -> None:
+        """Nothing to announce."""

@@ -1,0 +1,193 @@
+"""A tier without a model: the surface of TierServer over a timed engine, for tests and demos.
+
+A request body may carry `fake: {"fault": "fail" | "hang" | "die", "output_tokens": N}`.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from ray import serve
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from deployments.events import DONE, coalesced, wants_usage
+from deployments.fake_engine import FakeEngine
+from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts
+from deployments.spec import FakeTiming
+
+_WORD = "word "
+_TEMPLATE = "{% for message in messages %}{{ message.content }} {% endfor %}"
+
+
+class FakeServer:
+    """Answers `word word word ...`, as slowly as its timing says."""
+
+    def __init__(self, model_id: str, timing: FakeTiming) -> None:
+        self._model_id = model_id
+        self._timing = timing
+        self._engine = FakeEngine(timing, random.Random(timing.seed))
+        self._replica = serve.get_replica_context().replica_id.unique_id
+        self._tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+        self._tokenizer.pre_tokenizer = Whitespace()
+        time.sleep(timing.start_s)
+
+    async def describe(self) -> TierFacts:
+        timing = self._timing
+        return {
+            "model_id": self._model_id,
+            "context_tokens": timing.context_tokens,
+            "max_num_seqs": timing.max_num_seqs,
+            "max_num_batched_tokens": timing.context_tokens,
+            "tokenizer_json": self._tokenizer.to_str().encode(),
+            "chat_template": _TEMPLATE,
+            "special_tokens": {},
+            "profile": {
+                "prefill_base_s": timing.prefill_base_s,
+                "prefill_per_token_s": timing.prefill_per_token_s,
+                "step_base_s": timing.step_base_s,
+                "step_per_sequence_s": timing.step_per_sequence_s,
+                "is_measured": True,
+            },
+            "fingerprint": f"fake-{timing.model_dump_json()}",
+            "engine": "fake",
+        }
+
+    async def load(self) -> Load:
+        engine = self._engine
+        return {
+            "replica": self._replica,
+            "running": engine.num_running,
+            "waiting": engine.num_waiting,
+            "queued_tokens": engine.queued_tokens,
+            "kv_usage": engine.num_running / self._timing.max_num_seqs,
+        }
+
+    async def check_health(self) -> None:
+        """Always well; a fake that dies takes its process along."""
+
+    async def complete(self, call: EngineCall) -> Reply:
+        refusal = await self._fault(call)
+        if refusal:
+            return refusal
+        prompt_tokens, output_tokens = self._lengths(call)
+        async with aclosing(self._engine.generate(prompt_tokens, output_tokens)) as tokens:
+            async for _ in tokens:
+                pass
+        body = _whole(call, self._model_id, prompt_tokens, output_tokens)
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": output_tokens}
+        return {"status": 200, "body": body, "usage": usage, "load": await self.load()}
+
+    async def stream(self, call: EngineCall) -> AsyncIterator[Head | bytes | Tail | Reply]:
+        refusal = await self._fault(call)
+        if refusal:
+            yield refusal
+            return
+        prompt_tokens, output_tokens = self._lengths(call)
+        has_begun = False
+        events = self._events(call, prompt_tokens, output_tokens)
+        async with aclosing(coalesced(events)) as batches:
+            async for batch in batches:
+                data = b"".join(batch)
+                if has_begun:
+                    yield data
+                    continue
+                has_begun = True
+                yield {"status": 200, "data": data, "load": await self.load()}
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": output_tokens}
+        yield {"data": DONE.encode(), "usage": usage, "load": await self.load()}
+
+    async def _events(
+        self, call: EngineCall, prompt_tokens: int, output_tokens: int
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._engine.generate(prompt_tokens, output_tokens)) as tokens:
+            async for index in tokens:
+                finish = "length" if index == output_tokens - 1 else None
+                yield _chunk(call, self._model_id, _WORD, finish)
+        if wants_usage(call["body"]):
+            yield _usage_chunk(call, self._model_id, prompt_tokens, output_tokens)
+
+    def _lengths(self, call: EngineCall) -> tuple[int, int]:
+        body = call["body"]
+        text = body.get("prompt") or " ".join(
+            str(message.get("content", "")) for message in _messages(body)
+        )
+        prompt_tokens = len(self._tokenizer.encode(str(text)).ids)
+        fake = body.get("fake")
+        asked = fake.get("output_tokens") if isinstance(fake, dict) else None
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        output_tokens = int(asked or self._timing.output_tokens)
+        if isinstance(limit, int):
+            output_tokens = limit if body.get("ignore_eos") else min(limit, output_tokens)
+        return prompt_tokens, max(1, output_tokens)
+
+    async def _fault(self, call: EngineCall) -> Reply | None:
+        fake = call["body"].get("fake")
+        fault = fake.get("fault") if isinstance(fake, dict) else None
+        if fault == "die":
+            os._exit(1)
+        if fault == "hang":
+            await asyncio.Event().wait()
+        if fault != "fail":
+            return None
+        error = {"message": "The fake was asked to fail.", "type": "server_error", "code": 500}
+        body = orjson.dumps({"error": error})
+        return {"status": 500, "body": body, "usage": None, "load": await self.load()}
+
+
+def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
+    messages = body.get("messages")
+    return messages if isinstance(messages, list) else []
+
+
+def _envelope(call: EngineCall, model: str, suffix: str) -> dict[str, Any]:
+    is_chat = call["endpoint"] == "chat"
+    kind = f"chat.completion{suffix}" if is_chat else "text_completion"
+    prefix = "chatcmpl" if is_chat else "cmpl"
+    return {
+        "id": f"{prefix}-{call['request_id']}", "object": kind, "created": int(time.time()),
+        "model": model,
+    }  # fmt: skip
+
+
+def _usage(prompt_tokens: int, output_tokens: int) -> dict[str, int]:
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": prompt_tokens + output_tokens,
+    }
+
+
+def _whole(call: EngineCall, model: str, prompt_tokens: int, output_tokens: int) -> bytes:
+    text = (_WORD * output_tokens).strip()
+    choice: dict[str, Any] = {"index": 0, "finish_reason": "length"}
+    if call["endpoint"] == "chat":
+        choice["message"] = {"role": "assistant", "content": text}
+    else:
+        choice["text"] = text
+    usage = _usage(prompt_tokens, output_tokens)
+    return orjson.dumps(_envelope(call, model, "") | {"choices": [choice], "usage": usage})
+
+
+def _chunk(call: EngineCall, model: str, text: str, finish: str | None) -> bytes:
+    choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
+    if call["endpoint"] == "chat":
+        choice["delta"] = {"role": "assistant", "content": text}
+    else:
+        choice["text"] = text
+    return _event(_envelope(call, model, ".chunk") | {"choices": [choice]})
+
+
+def _usage_chunk(call: EngineCall, model: str, prompt_tokens: int, output_tokens: int) -> bytes:
+    usage = _usage(prompt_tokens, output_tokens)
+    return _event(_envelope(call, model, ".chunk") | {"choices": [], "usage": usage})
+
+
+def _event(payload: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(payload) + b"\n\n"

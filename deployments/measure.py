@@ -1,0 +1,93 @@
+"""Measures a replica's speed at start-up. A way to run one request in, a Profile out.
+
+A few prompt lengths give prefill(n) = a + b n, a few batch sizes give step(B) = c + d B. It takes
+seconds and is skipped when a stored profile of the same engine, model and machine exists.
+"""
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from deployments.messages import Profile
+
+_PROMPT_TOKENS = (32, 256, 768)
+_BATCH_SIZES = (1, 4, 8)
+_STEPS = 12
+_REPEATS = 2
+_SHORT_PROMPT = 16
+
+Probe = Callable[[int, int], Awaitable[None]]
+
+
+async def measure(probe: Probe, *, context_tokens: int, max_num_seqs: int) -> Profile:
+    """Times `probe(prompt_tokens, output_tokens)`, which must produce exactly that reply.
+
+    The fastest of two tries counts: noise only ever adds time.
+    """
+    await probe(_SHORT_PROMPT, 2)
+    lengths = [n for n in _PROMPT_TOKENS if n < context_tokens // 2]
+    prefill = [(n, await _fastest(lambda n=n: probe(n, 1))) for n in lengths]
+    prefill_base_s, prefill_per_token_s = _line(prefill)
+    batches = [size for size in _BATCH_SIZES if size <= max_num_seqs]
+    steps = [(size, await _step_s(probe, size)) for size in batches]
+    step_base_s, step_per_sequence_s = _line(steps)
+    return {
+        "prefill_base_s": prefill_base_s,
+        "prefill_per_token_s": prefill_per_token_s,
+        "step_base_s": step_base_s,
+        "step_per_sequence_s": step_per_sequence_s,
+        "is_measured": True,
+    }
+
+
+def stored(path: Path) -> Profile | None:
+    """The profile of an earlier start, or None."""
+    if not path.is_file():
+        return None
+    profile: Profile = json.loads(path.read_text())
+    return profile
+
+
+def store(path: Path, profile: Profile) -> None:
+    """Keeps a profile for the next start; atomically, replicas of one tier may start together."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        json.dump(profile, file)
+    os.replace(temporary, path)
+
+
+async def _step_s(probe: Probe, size: int) -> float:
+    """Seconds of one decode step with `size` sequences: a long run minus a one-step run."""
+
+    async def together(output_tokens: int) -> None:
+        await asyncio.gather(*(probe(_SHORT_PROMPT, output_tokens) for _ in range(size)))
+
+    long_s = await _fastest(lambda: together(_STEPS + 1))
+    short_s = await _fastest(lambda: together(1))
+    return max(1e-6, (long_s - short_s) / _STEPS)
+
+
+async def _fastest(run: Callable[[], Awaitable[None]]) -> float:
+    times = []
+    for _ in range(_REPEATS):
+        began_s = time.perf_counter()
+        await run()
+        times.append(time.perf_counter() - began_s)
+    return min(times)
+
+
+def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Least squares (base, slope), neither below zero."""
+    if len(points) == 1:
+        return points[0][1], 0.0
+    mean_x = sum(x for x, _ in points) / len(points)
+    mean_y = sum(y for _, y in points) / len(points)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points)
+    slope = max(0.0, slope / sum((x - mean_x) ** 2 for x, _ in points))
+    return max(0.0, mean_y - slope * mean_x), slope
+

@@ -1,0 +1,235 @@
+"""The tier's replica: Ray Serve LLM's server with plain dicts in and out, and its load told."""
+
+import hashlib
+import json
+import os
+import platform
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from ray import serve
+from ray.serve.llm.deployment import LLMServer
+from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
+
+from deployments.engine_stats import EngineStats
+from deployments.events import DONE, as_usage, coalesced, usage_of, wants_usage, with_usage
+from deployments.local_models import tandem_home
+from deployments.measure import measure, store, stored
+from deployments.messages import EngineCall, Head, Load, Profile, Reply, Tail, TierFacts, Usage
+
+
+class TierServer(LLMServer):  # type: ignore[misc]
+    """One replica of one tier over vLLM.
+
+    Cancelling a call aborts it in the engine: vLLM stops a request when its generator is closed,
+    and every generator here is closed with the one around it.
+    """
+
+    async def __init__(self, llm_config: Any, **kwargs: Any) -> None:
+        began_s = time.monotonic()
+        await super().__init__(llm_config, **kwargs)
+        self._replica = serve.get_replica_context().replica_id.unique_id
+        scheduler = self._client.vllm_config.scheduler_config
+        self._has_priorities = scheduler.policy == "priority"
+        self._facts = await self._measured_facts()
+        self._facts["start_s"] = time.monotonic() - began_s
+
+    async def describe(self) -> TierFacts:
+        return self._facts
+
+    async def load(self) -> Load:
+        """The replica's load now; waiting and running as of the engine's latest step."""
+        stats = EngineStats.latest
+        unfinished = int(self._client.get_num_unfinished_requests())
+        if stats is None:
+            return self._load(unfinished, 0, 0.0)
+        # The scheduler's numbers are a step old; requests handed in since then wait.
+        running = min(stats.running, unfinished)
+        return self._load(running, unfinished - running, stats.kv_usage)
+
+    async def complete(self, call: EngineCall) -> Reply:
+        """One whole reply, or the engine's refusal with its status."""
+        try:
+            request = self._request(call, is_streamed=False)
+            async with aclosing(self._generate(call, request)) as responses:
+                response = await anext(responses)
+        except Exception as err:
+            return await self._refusal(err)
+        if hasattr(response, "error"):
+            return await self._reply(int(response.error.code), response.model_dump_json(), None)
+        usage = as_usage(response.usage.model_dump())
+        return await self._reply(HTTPStatus.OK, response.model_dump_json(), usage)
+
+    async def stream(self, call: EngineCall) -> AsyncIterator[Head | bytes | Tail | Reply]:
+        """Head, events, tail; or a single Reply when the engine refuses."""
+        try:
+            request = self._request(call, is_streamed=True)
+        except Exception as err:
+            yield await self._refusal(err)
+            return
+        is_usage_wanted = wants_usage(call["body"])
+        usage: Usage | None = None
+        has_begun = False
+        async with aclosing(coalesced(self._generate(call, request))) as batches:
+            try:
+                async for batch in batches:
+                    if not isinstance(batch[0], str):
+                        error = batch[0]
+                        yield await self._reply(error.error.code, error.model_dump_json(), None)
+                        return
+                    usage = usage_of(batch[-1]) or usage_of(batch[-2 % len(batch)]) or usage
+                    data = _joined(batch, is_usage_wanted=is_usage_wanted)
+                    if not has_begun:
+                        has_begun = True
+                        yield {"status": 200, "data": data, "load": await self.load()}
+                    elif data:
+                        yield data
+            except Exception as err:
+                refusal = await self._refusal(err)
+                if not has_begun:
+                    yield refusal
+                    return
+                yield b"data: " + refusal["body"] + b"\n\n"
+        yield {"data": DONE.encode(), "usage": usage, "load": await self.load()}
+
+    @property
+    def _client(self) -> Any:
+        """vLLM's engine client; Ray keeps it private, everything called on it is vLLM's API."""
+        return self.engine._engine_client
+
+    def _request(self, call: EngineCall, *, is_streamed: bool) -> Any:
+        body = call["body"] | {"stream": is_streamed, "request_id": call["request_id"]}
+        if self._has_priorities:
+            body["priority"] = call["priority"]
+        if is_streamed:
+            body = with_usage(body)
+        schema = ChatCompletionRequest if call["endpoint"] == "chat" else CompletionRequest
+        return schema.model_validate(body)
+
+    def _generate(self, call: EngineCall, request: Any) -> AsyncGenerator[Any, None]:
+        method = self.engine.chat if call["endpoint"] == "chat" else self.engine.completions
+        if not call["headers"]:
+            return method(request)
+        # Imported here: Ray has no public name for it, and only traced requests need it.
+        from ray.llm._internal.serve.core.protocol import RawRequestInfo
+
+        return method(request, RawRequestInfo(headers=call["headers"]))
+
+    async def _refusal(self, err: Exception) -> Reply:
+        """vLLM's and pydantic's errors with the status they stand for."""
+        if isinstance(err, ValidationError):
+            first = err.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            return await self._error(400, f"{field}: {first['msg']}", field)
+        status = getattr(err, "http_status", None) or getattr(err, "status_code", None)
+        if status is None and type(err).__module__.startswith("vllm.exceptions"):
+            status = 400
+        if status is None:
+            raise err
+        return await self._error(int(status), str(err), None)
+
+    async def _error(self, status: int, message: str, param: str | None) -> Reply:
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        error = {"message": message, "type": kind, "param": param, "code": status}
+        return await self._reply(status, orjson.dumps({"error": error}).decode(), None)
+
+    async def _reply(self, status: int, body: str, usage: Usage | None) -> Reply:
+        return {"status": status, "body": body.encode(), "usage": usage, "load": await self.load()}
+
+    def _load(self, running: int, waiting: int, kv_usage: float) -> Load:
+        return {
+            "replica": self._replica,
+            "running": running,
+            "waiting": waiting,
+            "queued_tokens": int(self._client.get_num_queued_tokens()),
+            "kv_usage": kv_usage,
+        }
+
+    async def _measured_facts(self) -> TierFacts:
+        config = self._client.vllm_config
+        tokenizer = self._client.get_tokenizer()
+        fingerprint = self._fingerprint()
+        specials = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
+        return {
+            "model_id": self._llm_config.model_id,
+            "context_tokens": config.model_config.max_model_len,
+            "max_num_seqs": config.scheduler_config.max_num_seqs,
+            "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
+            "tokenizer_json": tokenizer.backend_tokenizer.to_str().encode(),
+            "chat_template": self._llm_config.engine_kwargs.get("chat_template")
+            or tokenizer.chat_template,
+            "special_tokens": specials,
+            "profile": await self._profile(fingerprint),
+            "fingerprint": fingerprint,
+            "engine": f"vllm {_vllm_version()}",
+        }
+
+    async def _profile(self, fingerprint: str) -> Profile:
+        path = tandem_home() / "profiles" / f"{fingerprint}.json"
+        known = stored(path)
+        if known is not None:
+            return known
+        config = self._client.vllm_config
+        profile = await measure(
+            self._probe,
+            context_tokens=config.model_config.max_model_len,
+            max_num_seqs=config.scheduler_config.max_num_seqs,
+        )
+        store(path, profile)
+        return profile
+
+    async def _probe(self, prompt_tokens: int, output_tokens: int) -> None:
+        """One reply of exactly these lengths, of random tokens so that no prefix is cached."""
+        ids = [random.randrange(100, 1000) for _ in range(prompt_tokens)]
+        request = CompletionRequest(
+            model=self._llm_config.model_id,
+            prompt=ids,
+            max_tokens=output_tokens,
+            min_tokens=output_tokens,
+            ignore_eos=True,
+            temperature=0.0,
+        )
+        async with aclosing(self.engine.completions(request)) as responses:
+            await anext(responses)
+
+    def _fingerprint(self) -> str:
+        """Names engine, model and machine: another one of any means another speed."""
+        config = self._client.vllm_config
+        kwargs = json.dumps(self._llm_config.engine_kwargs, sort_keys=True, default=str)
+        parts = [
+            _vllm_version(),
+            str(config.model_config.model),
+            str(config.model_config.hf_config),
+            kwargs,
+            _machine(),
+            os.environ.get("VLLM_CPU_OMP_THREADS_BIND", ""),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+def _joined(batch: list[str], *, is_usage_wanted: bool) -> bytes:
+    """Events as one write, without the end mark and without counts that nobody asked for."""
+    events = (
+        event for event in batch if event != DONE and (is_usage_wanted or usage_of(event) is None)
+    )
+    return "".join(events).encode()
+
+
+def _vllm_version() -> str:
+    import vllm
+
+    return str(vllm.__version__)
+
+
+def _machine() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"{platform.processor() or platform.machine()} {os.cpu_count()}"

@@ -1,0 +1,49 @@
+"""What /docs shows of the bodies; the engine owns the full schema, so additions are allowed."""
+
+from typing import Any
+
+_SLO = {
+    "type": "object",
+    "description": "The objective; removed before the engine sees the body.",
+    "properties": {
+        "e2e_ms": {"type": "number"},
+        "ttft_ms": {"type": "number"},
+        "tpot_ms": {"type": "number"},
+        "attainment": {"type": "number"},
+        "expected_output_tokens": {"type": "integer"},
+        "on_infeasible": {"enum": ["degrade", "reject"]},
+    },
+}
+
+
+def _body(properties: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": True,
+        "example": example,
+    }
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+GENERATE_BODY = _body(
+    {
+        "model": {"type": "string", "default": "auto"},
+        "messages": {"type": "array", "items": {"type": "object"}},
+        "prompt": {"type": "string"},
+        "max_tokens": {"type": "integer", "minimum": 1},
+        "stream": {"type": "boolean"},
+        "slo": _SLO,
+    },
+    {
+        "model": "auto",
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "max_tokens": 32,
+        "slo": {"e2e_ms": 5000},
+    },
+)
+
+TOKENIZE_BODY = _body(
+    {"model": {"type": "string"}, "prompt": {"type": "string"}},
+    {"model": "auto", "prompt": "What is the capital of France?"},
+)

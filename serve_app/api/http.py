@@ -1,0 +1,87 @@
+"""The HTTP application: routes, documents, and one place where errors become answers."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from serve_app.api import generate, information
+from serve_app.api.documents import GENERATE_BODY, TOKENIZE_BODY
+from serve_app.api.responses import error_response
+from serve_app.api.service import Service
+from serve_app.errors import ClientGone, TandemError
+
+
+class _NoRoute(TandemError):
+    code = "not_found"
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def http_app(
+    service: Service, lifespan: Callable[[], AbstractAsyncContextManager[None]]
+) -> FastAPI:
+    """Builds the app.
+
+    Args:
+        lifespan: runs around serving, for what the service does in the background.
+    """
+
+    @asynccontextmanager
+    async def run(_: FastAPI) -> AsyncIterator[None]:
+        async with lifespan():
+            yield
+
+    app = FastAPI(
+        title="Tandem",
+        summary="One OpenAI-compatible address over a small and a large model.",
+        lifespan=run,
+    )
+    app.state.service = service
+    app.add_exception_handler(TandemError, _tandem_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _client_gone)
+    _add_routes(app)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    def post(path: str, handler: Callable[..., Any], body: dict[str, Any]) -> None:
+        app.add_api_route(
+            path, handler, methods=["POST"], openapi_extra=body, response_class=Response
+        )
+
+    def get(path: str, handler: Callable[..., Any]) -> None:
+        app.add_api_route(path, handler, methods=["GET"], response_class=Response)
+
+    post("/v1/chat/completions", generate.chat_completions, GENERATE_BODY)
+    post("/v1/completions", generate.completions, GENERATE_BODY)
+    post("/v1/route", generate.route, GENERATE_BODY)
+    post("/tokenize", information.tokenize, TOKENIZE_BODY)
+    get("/v1/models", information.models)
+    get("/v1/models/{model:path}", information.model)
+    get("/v1/router/state", information.router_state)
+    get("/v1/router/decisions/{decision_id}", information.decision)
+    get("/livez", information.livez)
+    get("/readyz", information.readyz)
+
+
+async def _tandem_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TandemError)
+    return error_response(error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path}: {error.detail}. /docs lists the endpoints."
+    return error_response(_NoRoute(message, error.status_code))
+
+
+async def _client_gone(request: Request, error: Exception) -> Response:
+    return error_response(ClientGone("The client went away while it sent the body."))

@@ -1,0 +1,179 @@
+"""The endpoints that tell: models, state, decisions, tokens, health."""
+
+import asyncio
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from deployments.messages import Load
+from serve_app.api.bodies import parse_json
+from serve_app.api.generate import read_body
+from serve_app.api.responses import JsonResponse
+from serve_app.api.service import Service
+from serve_app.errors import InvalidRequest, TandemError, Unavailable, UnknownModel
+
+_LOAD_TIMEOUT_S = 1.0
+
+
+class UnknownDecision(TandemError):
+    status = 404
+    code = "decision_not_found"
+
+
+async def models(request: Request) -> Response:
+    """The tiers and the virtual models that let the router choose."""
+    service = _service(request)
+    tiers = [_tier_card(service, tier) for tier in service.states]
+    names = ["auto", *(f"auto:{name}" for name in service.config.slo_classes)]
+    virtual = [_virtual_card(service, name) for name in names]
+    return JsonResponse({"object": "list", "data": tiers + virtual})
+
+
+async def model(request: Request) -> Response:
+    """One model's card."""
+    service = _service(request)
+    name = request.path_params["model"]
+    if name in service.states:
+        return JsonResponse(_tier_card(service, name))
+    if name == "auto" or name.removeprefix("auto:") in service.config.slo_classes:
+        return JsonResponse(_virtual_card(service, name))
+    raise UnknownModel(
+        f"The model {name!r} does not exist. /v1/models lists those that do.", param="model"
+    )
+
+
+async def router_state(request: Request) -> Response:
+    """What the router believes of each tier now, beside what one of its replicas says."""
+    service = _service(request)
+    now = time.monotonic()
+    loads = await asyncio.gather(*(_load(service, tier) for tier in service.states))
+    tiers = {
+        tier: _tier_state(service, tier, load, now)
+        for tier, load in zip(service.states, loads, strict=True)
+    }
+    return JsonResponse(
+        {"object": "router.state", "in_flight": service.recorder.num_in_flight, "tiers": tiers}
+    )
+
+
+async def decision(request: Request) -> Response:
+    """Why an ended request went where it went, and how it ended."""
+    decision_id = request.path_params["decision_id"]
+    found = _service(request).recorder.decision(decision_id)
+    if found is None:
+        raise UnknownDecision(
+            f"There is no decision {decision_id[:64]!r} in memory; this router keeps the last "
+            f"{_service(request).config.telemetry.decisions_kept}."
+        )
+    return JsonResponse(found)
+
+
+async def tokenize(request: Request) -> Response:
+    """Token ids of a chat body or a `prompt`, by the named tier's tokenizer."""
+    service = _service(request)
+    body = parse_json(await read_body(request, service))
+    tier = body.get("model", "auto")
+    if tier not in service.states:
+        tier = next(iter(service.states))
+    counter = service.readiness.counters.get(tier)
+    if counter is None:
+        raise Unavailable(f"Tier {tier!r} is still starting. Retry when /readyz answers 200.")
+    if isinstance(body.get("messages"), list):
+        tokens = counter.chat(body)
+    elif isinstance(body.get("prompt"), str):
+        tokens = counter.encode(
+            body["prompt"], add_special_tokens=body.get("add_special_tokens", True)
+        )
+    else:
+        raise InvalidRequest("prompt or messages: one of them is required.", param="prompt")
+    context = service.readiness.facts[tier]["context_tokens"]
+    return JsonResponse(
+        {"count": len(tokens), "max_model_len": context, "tokens": tokens, "model": tier}
+    )
+
+
+async def livez(request: Request) -> Response:
+    """200 while the process answers."""
+    return JsonResponse({"status": "alive"})
+
+
+async def readyz(request: Request) -> Response:
+    """200 when every tier that should run can serve, else 503 with what is missing."""
+    readiness = _service(request).readiness
+    status = "ready" if readiness.is_ready else "starting"
+    return JsonResponse(
+        {"status": status, "tiers": readiness.tiers()},
+        status_code=200 if readiness.is_ready else 503,
+    )
+
+
+def _tier_card(service: Service, tier: str) -> dict[str, Any]:
+    view = service.states[tier].view(time.monotonic())
+    step_s = view.profile.step_s(view.load.sequences + 1) * view.correction.factor
+    return {
+        "id": tier,
+        "object": "model",
+        "created": 0,
+        "owned_by": "tandem",
+        "context_length": view.context_tokens or None,
+        "status": "ready" if view.is_ready else "starting",
+        "quality": view.quality,
+        "usd_per_hour": view.usd_per_hour,
+        "tokens_per_second": round(1 / step_s, 1) if step_s > 0 else None,
+    }
+
+
+def _virtual_card(service: Service, name: str) -> dict[str, Any]:
+    slo_class = service.config.slo_classes.get(name.removeprefix("auto:"))
+    contexts = [facts["context_tokens"] for facts in service.readiness.facts.values()]
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "tandem",
+        "context_length": max(contexts, default=None),
+        "slo": slo_class.model_dump(exclude_none=True) if slo_class else None,
+    }
+
+
+def _tier_state(service: Service, tier: str, load: Load | None, now: float) -> dict[str, Any]:
+    state = service.states[tier]
+    view = state.view(now)
+    return {
+        "is_ready": view.is_ready,
+        "replicas": state.num_replicas,
+        "in_flight": state.ledger.num_in_flight,
+        "predicted_wait_ms": round(view.load.slot_wait_s * 1000, 1),
+        "mean_output_tokens": round(view.mean_output_tokens, 1),
+        "profile": {
+            "prefill_base_ms": round(view.profile.prefill_base_s * 1000, 3),
+            "prefill_per_token_ms": round(view.profile.prefill_per_token_s * 1000, 4),
+            "step_base_ms": round(view.profile.step_base_s * 1000, 3),
+            "step_per_sequence_ms": round(view.profile.step_per_sequence_s * 1000, 4),
+            "is_measured": view.profile.is_measured,
+        },
+        "correction": {
+            "factor": round(view.correction.factor, 4),
+            "log_spread": round(view.correction.log_spread, 4),
+            "observations": view.correction.observations,
+        },
+        "engine": load,
+    }
+
+
+async def _load(service: Service, tier: str) -> Load | None:
+    """A replica's own numbers; None when it does not answer at once."""
+    if not service.states[tier].is_ready:
+        return None
+    try:
+        async with asyncio.timeout(_LOAD_TIMEOUT_S):
+            return await service.load(tier)
+    except (TimeoutError, TandemError):
+        return None
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service

@@ -1,0 +1,126 @@
+"""The router's replica: Serve calls it, it wires the request path and serves HTTP."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve import metrics
+from ray.serve.handle import DeploymentHandle
+
+from deployments.messages import Load
+from serve_app.api.http import http_app
+from serve_app.api.service import Service
+from serve_app.config import AppConfig
+from serve_app.dispatcher import Dispatcher
+from serve_app.readiness import Readiness
+from serve_app.routing.state import TierSettings, TierState
+from serve_app.telemetry.metrics import Metrics
+from serve_app.telemetry.recorder import Recorder
+from serve_app.telemetry.tracing import tracer
+from serve_app.tiers import HandleTier
+
+log = logging.getLogger("ray.serve.tandem")
+
+
+class RayMetrics:
+    """Makes metrics that Ray's own Prometheus endpoint exports."""
+
+    def counter(self, name: str, description: str, tag_keys: Sequence[str]) -> Any:
+        return metrics.Counter(name, description, tag_keys=tuple(tag_keys))
+
+    def gauge(self, name: str, description: str, tag_keys: Sequence[str]) -> Any:
+        return metrics.Gauge(name, description, tag_keys=tuple(tag_keys))
+
+    def histogram(
+        self, name: str, description: str, boundaries: Sequence[float], tag_keys: Sequence[str]
+    ) -> Any:
+        return metrics.Histogram(name, description, list(boundaries), tuple(tag_keys))
+
+
+@serve.ingress()
+class Router:
+    """The ingress. Imports no engine: it stays at some 150 MB and starts in a second.
+
+    Args:
+        args: the application's `args`, already validated once when it was built.
+        handles: by tier id. deployments: deployment names by tier id.
+    """
+
+    def __init__(
+        self,
+        args: dict[str, Any],
+        settings: Mapping[str, TierSettings],
+        deployments: Mapping[str, str],
+        **handles: DeploymentHandle,
+    ) -> None:
+        config = AppConfig.model_validate(args)
+        by_tier = {tier: handles[f"tier_{i}"] for i, tier in enumerate(settings)}
+        self._service = _service(config, settings, deployments, by_tier)
+
+    async def __serve_build_asgi_app__(self) -> FastAPI:
+        return http_app(self._service, self._background)
+
+    @asynccontextmanager
+    async def _background(self) -> AsyncIterator[None]:
+        watching = asyncio.create_task(self._service.readiness.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+
+def _service(
+    config: AppConfig,
+    settings: Mapping[str, TierSettings],
+    deployments: Mapping[str, str],
+    handles: Mapping[str, DeploymentHandle],
+) -> Service:
+    default_tokens = config.routing.default_output_tokens
+    states = {t: TierState(s, default_output_tokens=default_tokens) for t, s in settings.items()}
+    tiers = {tier: HandleTier(tier, handle) for tier, handle in handles.items()}
+    app_name = serve.get_replica_context().app_name
+
+    async def count_replicas() -> Mapping[str, int]:
+        return await asyncio.to_thread(_running_replicas, app_name, deployments)
+
+    async def load(tier: str) -> Load:
+        return await tiers[tier].load()
+
+    readiness = Readiness(tiers, states, count_replicas, _may_sleep(config))
+    recorder = Recorder(
+        Metrics(RayMetrics()),
+        tracer(),
+        is_logging=config.telemetry.access_log,
+        decisions_kept=config.telemetry.decisions_kept,
+    )
+    dispatcher = Dispatcher(
+        config, tiers, states, readiness.counters, recorder, clock=time.monotonic
+    )
+    return Service(config, dispatcher, readiness, states, recorder, load)
+
+
+def _running_replicas(app_name: str, deployments: Mapping[str, str]) -> dict[str, int]:
+    """Running replicas by tier id, as the controller counts them."""
+    applications = serve.status().applications
+    if app_name not in applications:
+        return {}
+    statuses = applications[app_name].deployments
+    return {
+        tier: statuses[name].replica_states.get("RUNNING", 0)
+        for tier, name in deployments.items()
+        if name in statuses
+    }
+
+
+def _may_sleep(config: AppConfig) -> frozenset[str]:
+    """Tiers that may scale to zero; the router is ready without them."""
+    return frozenset(
+        spec.model_id
+        for spec in config.llm_configs
+        if (spec.deployment_config.get("autoscaling_config") or {}).get("min_replicas") == 0
+    )

@@ -1,0 +1,23 @@
+"""What the HTTP routes stand on: one object, wired in app.py, held in `app.state`."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from deployments.messages import Load
+from serve_app.config import AppConfig
+from serve_app.dispatcher import Dispatcher
+from serve_app.readiness import Readiness
+from serve_app.routing.state import TierState
+from serve_app.telemetry.recorder import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The router's parts, as the routes need them. load: asks one replica of a tier, now."""
+
+    config: AppConfig
+    dispatcher: Dispatcher
+    readiness: Readiness
+    states: Mapping[str, TierState]
+    recorder: Recorder
+    load: Callable[[str], Awaitable[Load]]

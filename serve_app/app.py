@@ -1,0 +1,53 @@
+"""The composition root: `build(args)` is what a Serve file imports."""
+
+from typing import Any
+
+from ray import serve
+from ray.serve.deployment import Application
+
+from deployments.deployment import deployment_name, tier_deployment
+from serve_app.api.ingress import Router
+from serve_app.config import AppConfig
+from serve_app.routing.latency import LatencyProfile
+from serve_app.routing.state import TierSettings
+
+_MAX_ONGOING_REQUESTS = 10_000
+
+
+def build(args: AppConfig) -> Application:
+    """Builds the graph: one router in front, one deployment per tier behind it.
+
+    Ray validates the file's `args` against `AppConfig` before it calls this, so a bad file never
+    replaces a running application.
+
+    Raises:
+        RuntimeError: the cluster lacks what the tiers need.
+    """
+    tiers = {spec.model_id: tier_deployment(spec) for spec in args.llm_configs}
+    names = {spec.model_id: deployment_name(spec) for spec in args.llm_configs}
+    handles: dict[str, Any] = {f"tier_{i}": tier for i, tier in enumerate(tiers.values())}
+    options = {
+        "name": "router",
+        "max_ongoing_requests": _MAX_ONGOING_REQUESTS,
+        "ray_actor_options": {"num_cpus": 0},
+        # Ours says more, in one line per request.
+        "logging_config": {"enable_access_log": False},
+        **args.ingress_deployment_config,
+    }
+    router = serve.deployment(Router, **options)
+    return router.bind(args.model_dump(exclude_unset=True), tier_settings(args), names, **handles)
+
+
+def tier_settings(config: AppConfig) -> dict[str, TierSettings]:
+    """What routing is told of each tier, by its id."""
+    return {
+        spec.model_id: TierSettings(
+            tier=spec.model_id,
+            quality=spec.routing.quality,
+            usd_per_hour=spec.routing.usd_per_hour,
+            min_prompt_tokens=spec.routing.min_prompt_tokens,
+            max_prompt_tokens=spec.routing.max_prompt_tokens,
+            prior=LatencyProfile(0.05, 3e-4, 0.03, 5e-4),
+        )
+        for spec in config.llm_configs
+    }

@@ -1,0 +1,48 @@
+"""One request after parsing, before routing: what the dispatcher takes from every front door."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployments.messages import Endpoint
+from serve_app.routing.types import RoutingRequest, Slo
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A parsed request. Trusted from here on.
+
+    body: the OpenAI body with Tandem's own fields removed. deadline_s: hard limit, in seconds from
+    arrival. arrived_at_s: on the dispatcher's clock. pinned_tier: None lets the router choose.
+    """
+
+    request_id: str
+    endpoint: Endpoint
+    body: dict[str, Any]
+    slo: Slo
+    arrived_at_s: float
+    deadline_s: float
+    pinned_tier: str | None = None
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    expected_output_tokens: int | None = None
+    sequences: int = 1
+    is_length_fixed: bool = False
+    is_streamed: bool = False
+    task: str = "default"
+    slo_class: str | None = None
+    priority: int | None = None
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
+
+    def routing_request(self, prompt_tokens: Mapping[str, int]) -> RoutingRequest:
+        return RoutingRequest(
+            prompt_tokens=prompt_tokens,
+            slo=self.slo,
+            max_tokens=self.max_tokens,
+            min_tokens=self.min_tokens,
+            expected_output_tokens=self.expected_output_tokens,
+            sequences=self.sequences,
+            is_length_fixed=self.is_length_fixed,
+            pinned_tier=self.pinned_tier,
+            task=self.task,
+        )

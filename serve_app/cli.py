@@ -1,0 +1,18 @@
+"""The `tandem` command: one line per subcommand, each in a module of its own."""
+
+import typer
+
+from serve_app.commands.bench import bench
+from serve_app.commands.check import check
+from serve_app.commands.local import down, up
+from serve_app.commands.route import route
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Serve a small and a large model behind one address, chosen by predicted reply time.",
+)  # fmt: skip
+app.command()(up)
+app.command()(down)
+app.command()(check)
+app.command()(route)
+app.add_typer(bench, name="bench")

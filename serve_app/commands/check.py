@@ -1,0 +1,39 @@
+"""`tandem check`: is a Serve file right, does it fit, is it fast enough; starts nothing."""
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="A Serve config file, such as models.yaml.")],
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the report to this file as JSON.")
+    ] = None,
+) -> None:
+    """Verify a Serve file before anything starts: every key, every value, memory and speed.
+
+    \b
+    Needs no GPU, no network and no running cluster.
+    Exit code 0: the file is fine; warnings may have been printed, such as a class that only
+                 one tier can meet.
+    Exit code 1: the file has errors, weights do not fit their GPUs, or no tier can meet a class
+                 that says `on_infeasible: reject`.
+    Exit code 2: the command was called wrongly, or the file does not exist.
+    """
+    # They import pydantic models and rich tables that other subcommands do not need.
+    from deployments import engine_schema
+    from serve_app.check.report import as_dict, make_report, show
+    from serve_app.check.serve_file import check_text
+
+    if not file.is_file():
+        raise typer.BadParameter(f"{str(file)!r} does not exist", param_hint="FILE")
+    report = make_report(str(file), check_text(file.read_text(), engine_schema))
+    show(report, Console())
+    if json is not None:
+        json.write_text(json_format.dumps(as_dict(report), indent=2) + "\n")
+    if not report.is_fine:
+        raise typer.Exit(1)

@@ -1,0 +1,128 @@
+"""Schema of the application's `args`: a superset of `ray.serve.llm:build_openai_app`'s."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from deployments.spec import Strict, TierSpec
+
+OnInfeasible = Literal["degrade", "reject"]
+Objective = Literal["best_quality_within_slo", "cheapest_within_slo"]
+
+
+class SloClass(Strict):
+    """A named service level objective that a caller asks for as `auto:<name>`."""
+
+    e2e_ms: float | None = Field(
+        None, gt=0, description="Whole reply, from arrival to last byte, in milliseconds."
+    )
+    ttft_ms: float | None = Field(None, gt=0, description="First token, in milliseconds.")
+    tpot_ms: float | None = Field(
+        None, gt=0, description="Each later output token, in milliseconds."
+    )
+    attainment: float = Field(
+        0.95, gt=0, lt=1, description="Share of requests that must meet the objective."
+    )
+    expected_output_tokens: int | None = Field(
+        None, ge=1, description="Usual length of a reply; learned when left out."
+    )
+    on_infeasible: OnInfeasible = Field(
+        "degrade",
+        description="When no tier can meet it: `degrade` serves on the fastest, `reject` says so.",
+    )
+
+
+class RoutingConfig(Strict):
+    """How a tier is chosen."""
+
+    objective: Objective = Field(
+        "best_quality_within_slo", description="What to maximize among tiers that meet the SLO."
+    )
+    default_slo_class: str | None = Field(
+        None, description="Class of requests that name no objective; none: best quality, no limit."
+    )
+    default_output_tokens: int = Field(
+        256, ge=1, description="Length of a reply before anything was learned, in tokens."
+    )
+
+
+class AdmissionConfig(Strict):
+    """What is refused before it costs anything."""
+
+    max_body_bytes: int = Field(2_000_000, ge=1024, description="Largest request body.")
+    max_outstanding_s: float = Field(
+        60.0, gt=0, description="Most predicted work ahead of a request with no SLO, in seconds."
+    )
+    max_deadline_s: float = Field(
+        600.0, gt=0, description="Hard deadline of requests that bring none, in seconds."
+    )
+
+
+class TelemetryConfig(Strict):
+    """What is recorded."""
+
+    access_log: bool = Field(True, description="One structured line per request, no prompt text.")
+    log_text: bool = Field(
+        False, description="Put prompt and reply text into traces. Off: it never leaves the engine."
+    )
+    decisions_kept: int = Field(
+        10_000, ge=0, description="Decisions that /v1/router/decisions/{id} remembers."
+    )
+
+
+class AppConfig(Strict):
+    """The `args` block of the Serve application."""
+
+    llm_configs: list[TierSpec] = Field(
+        min_length=1, description="The tiers: entries, or paths of YAML files with one each."
+    )
+    slo_classes: dict[str, SloClass] = Field(
+        default_factory=dict, description="Named objectives, asked for as `auto:<name>`."
+    )
+    routing: RoutingConfig = Field(default_factory=RoutingConfig, description="The choice.")
+    admission: AdmissionConfig = Field(default_factory=AdmissionConfig, description="The limits.")
+    telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig, description="The records.")
+    ingress_deployment_config: dict[str, Any] = Field(
+        default_factory=dict, description="Ray Serve deployment options of the router itself."
+    )
+    ingress_cls_config: None = Field(
+        None, description="Reserved: the ingress is Tandem's own; remove the key."
+    )
+
+    @field_validator("llm_configs", mode="before")
+    @classmethod
+    def _read_files(cls, entries: Any) -> Any:
+        if not isinstance(entries, list):
+            return entries
+        return [read_tier_file(entry) if isinstance(entry, str) else entry for entry in entries]
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> "AppConfig":
+        ids = [tier.model_id for tier in self.llm_configs]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"llm_configs: model_id {twice} is used more than once")
+        reserved = [name for name in ids if name == "auto" or name.startswith("auto:")]
+        if reserved:
+            raise ValueError(f"llm_configs: model_id {reserved} is reserved for the router")
+        default = self.routing.default_slo_class
+        if default is not None and default not in self.slo_classes:
+            raise ValueError(
+                f"routing.default_slo_class: {default!r} is not one of the slo_classes "
+                f"{sorted(self.slo_classes)}"
+            )
+        return self
+
+
+def read_tier_file(path: str) -> Any:
+    """Reads one tier from a YAML file, as Ray Serve LLM's `llm_configs: [path]` does.
+
+    Raises:
+        ValueError: when the file does not exist.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"llm_configs: the file {path!r} does not exist")
+    return yaml.safe_load(file.read_text())

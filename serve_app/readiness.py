@@ -1,0 +1,102 @@
+"""Keeps what the router knows of its tiers current: which run, and what their engines say.
+
+Knows no Ray: how replicas are counted is handed in.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from deployments.messages import TierFacts
+from serve_app.errors import TandemError
+from serve_app.prompts import PromptCounter
+from serve_app.routing.latency import LatencyProfile
+from serve_app.routing.state import EngineFacts, TierState
+
+log = logging.getLogger("ray.serve.tandem")
+
+_POLL_STARTING_S = 0.5
+_POLL_READY_S = 5.0
+_DESCRIBE_TIMEOUT_S = 10.0
+
+
+class Describable(Protocol):
+    async def describe(self) -> TierFacts: ...
+
+
+class Readiness:
+    """Watches the tiers and fills `states`, `counters` and `facts`.
+
+    Args:
+        count_replicas: running replicas by tier id.
+        may_sleep: tiers that are allowed to have no replica; they do not hold readiness back.
+    """
+
+    def __init__(
+        self,
+        tiers: Mapping[str, Describable],
+        states: Mapping[str, TierState],
+        count_replicas: Callable[[], Awaitable[Mapping[str, int]]],
+        may_sleep: frozenset[str] = frozenset(),
+    ) -> None:
+        self._tiers = tiers
+        self._states = states
+        self._count_replicas = count_replicas
+        self._may_sleep = may_sleep
+        self.counters: dict[str, PromptCounter] = {}
+        self.facts: dict[str, TierFacts] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        """True when every tier that should run can serve."""
+        needed = [t for t in self._states if t not in self._may_sleep]
+        running = [t for t, state in self._states.items() if state.is_ready]
+        return bool(running) and all(tier in running for tier in needed)
+
+    def tiers(self) -> dict[str, str]:
+        return {
+            tier: "ready" if state.is_ready else "starting" for tier, state in self._states.items()
+        }
+
+    async def watch(self) -> None:
+        """Polls until cancelled: often while something starts, seldom afterwards."""
+        while True:
+            try:
+                await self.refresh()
+            except Exception:
+                # The controller may be restarting; what was known stays in force meanwhile.
+                log.exception("The tiers' state could not be read; trying again.")
+            await asyncio.sleep(_POLL_READY_S if self.is_ready else _POLL_STARTING_S)
+
+    async def refresh(self) -> None:
+        replicas = await self._count_replicas()
+        for tier, state in self._states.items():
+            state.num_replicas = replicas.get(tier, 0)
+            if state.num_replicas and tier not in self.facts:
+                await self._describe(tier)
+
+    async def _describe(self, tier: str) -> None:
+        try:
+            async with asyncio.timeout(_DESCRIBE_TIMEOUT_S):
+                facts = await self._tiers[tier].describe()
+        except (TimeoutError, TandemError):
+            log.warning("Tier %r runs but does not answer yet.", tier)
+            return
+        same = [other for other, known in self.facts.items() if _same_tokenizer(known, facts)]
+        self.counters[tier] = self.counters[same[0]] if same else _counter(facts)
+        self.facts[tier] = facts
+        self._states[tier].engine_started(
+            EngineFacts(
+                LatencyProfile(**facts["profile"]), facts["context_tokens"], facts["max_num_seqs"]
+            )
+        )
+
+
+def _same_tokenizer(one: TierFacts, other: TierFacts) -> bool:
+    keys = ("tokenizer_json", "chat_template", "special_tokens")
+    return all(one[key] == other[key] for key in keys)
+
+
+def _counter(facts: TierFacts) -> PromptCounter:
+    return PromptCounter(facts["tokenizer_json"], facts["chat_template"], facts["special_tokens"])

@@ -1,0 +1,89 @@
+"""Reports each request once, when it has ended: metrics, access log, decision log, trace."""
+
+import asyncio
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry.trace import Tracer
+
+from serve_app.asks import Ask
+from serve_app.errors import ClientGone, TandemError
+from serve_app.routing.types import Decision
+from serve_app.telemetry.explain import explain
+from serve_app.telemetry.metrics import Metrics
+from serve_app.telemetry.records import RequestRecord
+from serve_app.telemetry.tracing import RequestTrace
+
+access_log = logging.getLogger("ray.serve.tandem.access")
+
+
+class Recorder:
+    """Opens a record per request and reports it whatever way the request ends.
+
+    Args:
+        decisions_kept: how many ended requests `decision()` remembers; the oldest go first.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        tracer: Tracer | None,
+        *,
+        is_logging: bool,
+        decisions_kept: int,
+    ) -> None:
+        self._metrics = metrics
+        self._tracer = tracer
+        self._is_logging = is_logging
+        self._decisions_kept = decisions_kept
+        self._ended: OrderedDict[str, tuple[Decision, dict[str, Any]]] = OrderedDict()
+        self.num_in_flight = 0
+
+    @contextmanager
+    def request(self, ask: Ask) -> Iterator[RequestRecord]:
+        record = RequestRecord(ask, trace_headers=ask.trace_headers)
+        trace = RequestTrace(self._tracer, record) if self._tracer else None
+        self.num_in_flight += 1
+        try:
+            yield record
+        except TandemError as error:
+            record.status, record.error_code = error.status, error.code
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            record.status, record.error_code = ClientGone.status, ClientGone.code
+            raise
+        except Exception:
+            record.status, record.error_code = TandemError.status, TandemError.code
+            raise
+        finally:
+            self.num_in_flight -= 1
+            self._finish(record, trace)
+
+    def decision(self, decision_id: str) -> dict[str, Any] | None:
+        """The explanation and the outcome of an ended request; None when not remembered."""
+        if decision_id not in self._ended:
+            return None
+        decision, outcome = self._ended[decision_id]
+        return explain(decision_id, decision) | {"outcome": outcome}
+
+    def _finish(self, record: RequestRecord, trace: RequestTrace | None) -> None:
+        record.finished_at_s = time.monotonic()
+        outcome = record.outcome()
+        self._metrics.finished(record)
+        self._metrics.in_flight(self.num_in_flight)
+        if record.decision is not None:
+            self._remember(record.ask.request_id, record.decision, outcome)
+        if self._is_logging:
+            access_log.info("%s", json.dumps(outcome))
+        if trace is not None:
+            trace.finish(record, wall_offset_s=time.time() - time.monotonic())
+
+    def _remember(self, decision_id: str, decision: Decision, outcome: dict[str, Any]) -> None:
+        self._ended[decision_id] = (decision, outcome)
+        while len(self._ended) > self._decisions_kept:
+            self._ended.popitem(last=False)

@@ -1,0 +1,106 @@
+"""A DeploymentHandle seen as a tier; turns Ray's errors into ours."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import orjson
+from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    RequestCancelledError,
+)
+from ray.serve.handle import DeploymentHandle
+
+from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts
+from serve_app.errors import ClientGone, EngineRejected, Saturated, TandemError, Unavailable
+
+_RETRY_AFTER_FULL_QUEUE_S = 1.0
+
+
+class HandleTier:
+    """Calls one tier's replicas through Serve."""
+
+    def __init__(self, tier: str, handle: DeploymentHandle) -> None:
+        self._tier = tier
+        self._complete = handle.options(method_name="complete")
+        self._stream = handle.options(method_name="stream", stream=True)
+        self._describe = handle.options(method_name="describe")
+        self._load = handle.options(method_name="load")
+
+    async def describe(self) -> TierFacts:
+        """What a running replica says of itself; waits until there is one."""
+        with self._translated():
+            facts: TierFacts = await self._describe.remote()
+        return facts
+
+    async def load(self) -> Load:
+        """The load of one replica, now."""
+        with self._translated():
+            load: Load = await self._load.remote()
+        return load
+
+    async def complete(self, call: EngineCall) -> Reply:
+        """One whole reply.
+
+        Raises:
+            EngineRejected: the engine refused or failed the request.
+            Saturated: the replicas' queues are full. Unavailable: no replica, or it died.
+        """
+        with self._translated():
+            response = self._complete.remote(call)
+            try:
+                reply: Reply = await response
+            except BaseException:
+                response.cancel()
+                raise
+        if reply["status"] != 200:
+            raise _rejected(reply)
+        return reply
+
+    async def stream(self, call: EngineCall) -> AsyncIterator[Head | bytes | Tail]:
+        """Head, events, tail; closing the iterator stops the engine. Raises as `complete`."""
+        with self._translated():
+            response = self._stream.remote(call)
+            try:
+                async for message in response:
+                    if isinstance(message, dict) and message.get("status", 200) != 200:
+                        raise _rejected(message)
+                    yield message
+            except BaseException:
+                response.cancel()
+                raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except BackPressureError as err:
+            raise Saturated(
+                f"Tier {self._tier!r} has a full queue. Retry later.",
+                retry_after_s=_RETRY_AFTER_FULL_QUEUE_S,
+            ) from err
+        except (RequestCancelledError, TaskCancelledError) as err:
+            raise ClientGone("The request was cancelled before it was answered.") from err
+        except (RayActorError, DeploymentUnavailableError) as err:
+            raise Unavailable(
+                f"Tier {self._tier!r} lost the replica that had this request. Retry it."
+            ) from err
+        except RayTaskError as err:
+            raise TandemError(
+                f"Tier {self._tier!r} failed on this request; its log has the cause."
+            ) from err
+        except RayError as err:
+            raise Unavailable(f"Tier {self._tier!r} cannot be reached: {err}") from err
+
+
+def _rejected(reply: Reply) -> EngineRejected:
+    """The engine's own OpenAI error body, as our error."""
+    error = orjson.loads(reply["body"]).get("error", {})
+    code = error.get("code")
+    return EngineRejected(
+        str(error.get("message", "The engine refused the request.")),
+        status=reply["status"],
+        param=error.get("param"),
+        code=code if isinstance(code, str) else None,
+    )
