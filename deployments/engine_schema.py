@@ -5,8 +5,10 @@ schemas take 2 s, Ray Serve LLM and vLLM 10 s.
 """
 
 import dataclasses
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,9 +17,10 @@ from pydantic.errors import PydanticUserError
 
 from deployments.spec import TierSpec, unknown_key
 
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One value that a library would refuse. path: keys and list indices from where it was asked."""
+    """One value that a library would refuse. path: keys and indices from where it was asked."""
 
     path: tuple[str | int, ...]
     message: str
@@ -92,33 +95,54 @@ def tier_problems(tier: TierSpec) -> list[Problem]:
     Raises:
         ImportError: when Ray Serve LLM or vLLM is not installed here.
     """
-    # Both libraries log at import; a report should hold only the report.
+    with _quiet():
+        from ray.serve.llm import LLMConfig
+
+        problems = engine_argument_problems(tier.engine_kwargs, _engine_arguments())
+        try:
+            config = LLMConfig(**tier.ray_llm_config())
+        except ValidationError as err:
+            return problems + problems_of(err)
+        return problems or _engine_config_problems(tier, config)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the libraries' log lines out of a report, and Hugging Face out of the network."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from ray.serve.llm import LLMConfig
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _engine_arguments() -> dict[str, Any]:
+    """Names that vLLM takes as `engine_kwargs`, with their types."""
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import FrontendArgs
 
-    fields = {
+    return {
         field.name: field.type
-        for args in (AsyncEngineArgs, FrontendArgs) for field in dataclasses.fields(args)
-    }  # fmt: skip
-    problems = engine_argument_problems(tier.engine_kwargs, fields)
-    try:
-        config = LLMConfig(**tier.ray_llm_config())
-    except ValidationError as err:
-        return problems + problems_of(err)
-    if not problems:
-        problems += _engine_config_problems(config)
-    return problems
+        for arguments in (AsyncEngineArgs, FrontendArgs)
+        for field in dataclasses.fields(arguments)
+    }
 
 
-def _engine_config_problems(config: Any) -> list[Problem]:
+def _engine_config_problems(tier: TierSpec, config: Any) -> list[Problem]:
+    """What Ray Serve LLM refuses only when it builds the deployment."""
+    owned = {"placement_group_bundles", "placement_group_strategy"} & set(tier.deployment_config)
+    problems = [
+        Problem(("deployment_config", key), "belongs in placement_group_config of this entry")
+        for key in sorted(owned)
+    ]
     try:
         config.get_engine_config().get_initialization_kwargs()
     except (ValueError, TypeError) as err:
-        return [Problem(("engine_kwargs",), str(err))]
-    return []
+        problems.append(Problem(("engine_kwargs",), str(err)))
+    return problems
 
 
 def engine_argument_problems(
@@ -127,10 +151,10 @@ def engine_argument_problems(
     """Unknown names and values of the wrong type; `fields` maps each valid name to its type."""
     problems = []
     for name, value in engine_kwargs.items():
-        if name not in fields:
-            message = _unknown_argument(name, list(fields))
-        else:
-            message = _wrong_value(value, fields[name])
+        message = (
+            _wrong_value(value, fields[name]) if name in fields
+            else _unknown_argument(name, list(fields))
+        )  # fmt: skip
         if message is not None:
             problems.append(Problem(("engine_kwargs", name), message))
     return problems
@@ -138,8 +162,10 @@ def engine_argument_problems(
 
 def _unknown_argument(name: str, valid: list[str]) -> str:
     sentence = unknown_key(name, valid)
+    if "did you mean" in sentence:
+        return sentence
     # Some 270 valid names help nobody.
-    return sentence.partition("; valid keys are")[0] + ("" if "did you" in sentence else " to vLLM")
+    return f"unknown key {name!r}, and no argument of vLLM is called anything like it"
 
 
 def _wrong_value(value: Any, annotation: Any) -> str | None:

@@ -10,6 +10,7 @@ Torch works in processes of its own, so that importing this costs nothing.
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def prepare(
     home = tandem_home()
     for model in makers_first(names, models):
         folder = models_folder(home) / model.name
-        was_made = keep(folder, model.recipe(), lambda into, m=model: m.make(home, into, report))
+        was_made = keep(folder, model.recipe(), partial(model.make, home, report))
         report(f"{model.name} is {'made' if was_made else 'there already'}")
 
 

@@ -1,17 +1,25 @@
 """The composition root: `build(args)` is what a Serve file imports."""
 
+import os
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve.deployment import Application
 
 from deployments.deployment import deployment_name, tier_deployment
 from serve_app.api.ingress import Router
+from serve_app.check.capacity import missing_resources
+from serve_app.check.sizing import size_tier
 from serve_app.config import AppConfig
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.state import TierSettings
 
 _MAX_ONGOING_REQUESTS = 10_000
+# Shown until the engine has been measured; a tier that is not running is never chosen.
+_UNKNOWN_SPEED = LatencyProfile(0.05, 3e-4, 0.03, 5e-4)
+# Set where an autoscaler brings nodes that are not there yet, as cluster/*.yaml do.
+_WAIT_FOR_NODES = "TANDEM_WAIT_FOR_NODES"
 
 
 def build(args: AppConfig) -> Application:
@@ -23,6 +31,7 @@ def build(args: AppConfig) -> Application:
     Raises:
         RuntimeError: the cluster lacks what the tiers need.
     """
+    require_resources(args)
     tiers = {spec.model_id: tier_deployment(spec) for spec in args.llm_configs}
     names = {spec.model_id: deployment_name(spec) for spec in args.llm_configs}
     handles: dict[str, Any] = {f"tier_{i}": tier for i, tier in enumerate(tiers.values())}
@@ -38,6 +47,19 @@ def build(args: AppConfig) -> Application:
     return router.bind(args.model_dump(exclude_unset=True), tier_settings(args), names, **handles)
 
 
+def require_resources(config: AppConfig) -> None:
+    """Refuses now what would otherwise wait for accelerators without a word.
+
+    Raises:
+        RuntimeError: names what is missing and what to run instead.
+    """
+    if os.environ.get(_WAIT_FOR_NODES) == "1":
+        return
+    missing = missing_resources(config, ray.cluster_resources())
+    if missing:
+        raise RuntimeError(" ".join(missing))
+
+
 def tier_settings(config: AppConfig) -> dict[str, TierSettings]:
     """What routing is told of each tier, by its id."""
     return {
@@ -47,7 +69,7 @@ def tier_settings(config: AppConfig) -> dict[str, TierSettings]:
             usd_per_hour=spec.routing.usd_per_hour,
             min_prompt_tokens=spec.routing.min_prompt_tokens,
             max_prompt_tokens=spec.routing.max_prompt_tokens,
-            prior=LatencyProfile(0.05, 3e-4, 0.03, 5e-4),
+            prior=size_tier(spec).profile or _UNKNOWN_SPEED,
         )
         for spec in config.llm_configs
     }

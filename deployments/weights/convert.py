@@ -11,9 +11,18 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+# ChatML without the default system prompt of the original. This small a model, taken from 4-bit
+# weights, is undecided after it: asked for a capital, "The" leads a French "L" by 17 to 13 per
+# cent, and rounding picks the language. Without it the lead is 53 to 10.
+CHAT_TEMPLATE = """\
+{% for message in messages %}<|im_start|>{{ message['role'] }}
+{{ message['content'] }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
 
 def convert(gguf: Path, target: Path) -> None:
-    """Writes weights, config, generation config and tokenizer of `gguf` into the folder `target`."""
+    """Writes weights, both configs and the tokenizer of `gguf` into the folder `target`."""
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
         gguf_file=gguf.name,
@@ -29,7 +38,9 @@ def convert(gguf: Path, target: Path) -> None:
 
 def save_tokenizer(gguf: Path, target: Path) -> None:
     """Saves the tokenizer and its chat template under a class name that old readers know too."""
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(target)
     config = target / "tokenizer_config.json"
     # transformers 5 writes `TokenizersBackend`, which transformers 4 cannot read; both read this.
     settings = json.loads(config.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}

@@ -30,20 +30,20 @@ class EmbeddedModel:
     Args:
         made_of: the embedded model that must be there first.
         recipe: names everything that decides the result; another value makes the model anew.
-        make: fills the empty folder it is given, told TANDEM_HOME and whom to tell what it does.
+        make: told TANDEM_HOME and where to report, fills the empty folder it is given last.
     """
 
     name: str
     made_of: str | None
     recipe: Callable[[], str]
-    make: Callable[[Path, Path, Report], None]
+    make: Callable[[Path, Report, Path], None]
 
 
 def models_folder(home: Path) -> Path:
     return home / "models"
 
 
-def convert(home: Path, folder: Path, report: Report) -> None:
+def convert(home: Path, report: Report, folder: Path) -> None:
     """Fills `folder` with SmolLM2 in bf16: 270 MB, about 15 s on two cores.
 
     Raises:
@@ -56,7 +56,7 @@ def convert(home: Path, folder: Path, report: Report) -> None:
     run_script([sys.executable, SCRIPTS / "convert.py", gguf, folder], OFFLINE)
 
 
-def quantize(home: Path, folder: Path, report: Report) -> None:
+def quantize(home: Path, report: Report, folder: Path) -> None:
     """Fills `folder` with the 4-bit AWQ twin: 120 MB, about 30 s on two cores."""
     report("installing llm-compressor into an environment of its own")
     python = quantizer(home)

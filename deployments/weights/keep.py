@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 MANIFEST = "manifest.json"
 Make = Callable[[Path], None]
@@ -57,42 +56,52 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_whole(folder: Path, recipe: str) -> bool:
-    """Whether every file is there with the size and sum of the manifest of this recipe.
+    """Whether every file that the manifest lists is there, with its size and sum, of this recipe.
 
     Sums are always taken: 0.4 s for the embedded models, whose files the engine reads next anyway.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        made_by, listed = manifest["recipe"], manifest["files"].items()
+    except (FileNotFoundError, ValueError, LookupError):
         return False
-    return bool(manifest == describe(folder, recipe))
+    if made_by != recipe:
+        return False
+    # Sizes first: a cut file is found without reading the others.
+    if not all(has_size(folder / name, entry["bytes"]) for name, entry in listed):
+        return False
+    return all(sha256(folder / name) == entry["sha256"] for name, entry in listed)
 
 
 def write_manifest(folder: Path, recipe: str) -> None:
-    """Writes the manifest after everything else has reached the disk."""
+    """Writes the manifest, after everything that it lists has reached the disk."""
+    folder.chmod(0o755)
     for file in files(folder):
         # Readable by whoever may enter the folder: safetensors writes with mode 600.
         file.chmod(0o644)
         with file.open("rb") as content:
             os.fsync(content.fileno())
-    (folder / MANIFEST).write_text(json.dumps(describe(folder, recipe), indent=2) + "\n")
-    folder.chmod(0o755)
-
-
-def describe(folder: Path, recipe: str) -> dict[str, Any]:
-    """What the manifest says: the recipe, and size in bytes and SHA-256 of each file."""
-    return {
+    manifest = {
         "recipe": recipe,
         "files": {
-            str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256(file)}
+            str(file.relative_to(folder)): {"bytes": size(file), "sha256": sha256(file)}
             for file in files(folder)
         },
     }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def files(folder: Path) -> list[Path]:
     """Every file below `folder` but the manifest."""
     return sorted(f for f in folder.rglob("*") if f.is_file() and f != folder / MANIFEST)
+
+
+def has_size(file: Path, expected: int) -> bool:
+    return file.is_file() and size(file) == expected
+
+
+def size(file: Path) -> int:
+    return file.stat().st_size
 
 
 def sha256(file: Path) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from serve_app.api.http import http_app
 from serve_app.api.service import Service
 from serve_app.config import AppConfig
 from serve_app.dispatcher import Dispatcher
+from serve_app.haproxy import lost_aborts_warning
 from serve_app.readiness import Readiness
 from serve_app.routing.state import TierSettings, TierState
 from serve_app.telemetry.metrics import Metrics
@@ -58,6 +60,9 @@ class Router:
         deployments: Mapping[str, str],
         **handles: DeploymentHandle,
     ) -> None:
+        warning = lost_aborts_warning(os.environ)
+        if warning:
+            log.warning(warning)
         config = AppConfig.model_validate(args)
         by_tier = {tier: handles[f"tier_{i}"] for i, tier in enumerate(settings)}
         self._service = _service(config, settings, deployments, by_tier)

@@ -1,6 +1,6 @@
 """What a file needs against what a cluster has. Config and resources in, sentences out; pure."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,17 +64,16 @@ def resources_of_replica(tier: TierSpec) -> dict[str, float]:
 
     The bundles of its workers; the replica actor's own resources come on top of the first.
     """
-    total: Counter[str] = Counter()
-    for bundle in _bundles(tier):
-        total.update(bundle)
+    total: defaultdict[str, float] = defaultdict(float)
+    options = tier.deployment_config.get("ray_actor_options") or {}
+    actor = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus", 0)}
+    for bundle in [*_bundles(tier), actor, options.get("resources") or {}]:
+        for name, amount in bundle.items():
+            total[name] += amount
     if tier.accelerator_type and not any(key.startswith("accelerator_type:") for key in total):
         # Ray adds a thousandth to each bundle; one is enough to see that such a node exists.
         total[f"accelerator_type:{tier.accelerator_type}"] = 1e-3
-    options = tier.deployment_config.get("ray_actor_options") or {}
-    total["CPU"] += options.get("num_cpus", 1)
-    total["GPU"] += options.get("num_gpus", 0)
-    total.update(options.get("resources") or {})
-    return {name: float(amount) for name, amount in total.items() if amount}
+    return {name: amount for name, amount in total.items() if amount}
 
 
 def _bundles(tier: TierSpec) -> list[dict[str, Any]]:
@@ -89,6 +88,9 @@ def _bundles(tier: TierSpec) -> list[dict[str, Any]]:
 
 
 def _sentence(config: AppConfig, name: str, per_tier: dict[str, float], has: float) -> str:
+    kind, _, accelerator_type = name.partition("accelerator_type:")
+    if accelerator_type and not kind:
+        return f"{' and '.join(per_tier)} asks for nodes with {accelerator_type}, there are none."
     replicas = {tier.model_id: min_replicas(tier) for tier in config.llm_configs}
     parts = [
         f"{tier} ({replicas[tier]} replica{'s' * (replicas[tier] != 1)} x "

@@ -39,10 +39,12 @@ class Libraries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """What was found. config: the parsed `args`; None when they have errors."""
+    """What was found. config: the parsed `args`, None when they have errors; args_path: theirs."""
 
     findings: tuple[Finding, ...]
+    document: Document
     config: AppConfig | None = None
+    args_path: Path = ()
 
     @property
     def has_errors(self) -> bool:
@@ -54,23 +56,23 @@ def check_text(text: str, libraries: Libraries) -> CheckedFile:
     document = parse(text)
     if not isinstance(document.data, dict):
         nothing = Finding((), "the file holds no YAML mapping; see models.yaml for an example")
-        return CheckedFile(document.findings or (nothing,))
+        return CheckedFile(document.findings or (nothing,), document)
     findings = [
         *document.findings,
         *unknown_keys(document, document.data, _file_keys(libraries), ()),
         *(document.at(p.path, p.message) for p in libraries.serve_file_problems(document.data)),
     ]
-    index = _our_application(document.data)
+    index = our_application(document.data)
     if index is None:
         findings.append(_no_application(document))
-        return CheckedFile(tuple(findings))
+        return CheckedFile(tuple(findings), document)
     path: Path = ("applications", index, "args")
     args = document.data["applications"][index].get("args") or {}
     args_findings, config = _check_args(document, args, path, libraries)
     findings += args_findings
     if config is not None:
         findings += _check_tiers(document, config, path, libraries)
-    return CheckedFile(tuple(_once(findings)), config)
+    return CheckedFile(tuple(_once(findings)), document, config, path)
 
 
 def _file_keys(libraries: Libraries) -> KeyTree:
@@ -86,7 +88,7 @@ def _args_keys(libraries: Libraries) -> KeyTree:
     return with_runtime_env(keys, libraries.runtime_env_names())
 
 
-def _our_application(data: dict[str, Any]) -> int | None:
+def our_application(data: dict[str, Any]) -> int | None:
     """Index of the application that Tandem builds; other ones are checked as Ray does."""
     applications = data.get("applications")
     for index, entry in enumerate(applications if isinstance(applications, list) else []):
@@ -116,9 +118,7 @@ def _check_args(
     return findings, config
 
 
-def _read_tier_files(
-    document: Document, args: Any, path: Path
-) -> tuple[Any, list[Finding]]:
+def _read_tier_files(document: Document, args: Any, path: Path) -> tuple[Any, list[Finding]]:
     """Puts the content of `llm_configs: [file.yaml]` in place of the names."""
     args, findings = deepcopy(args), []
     entries = args.get("llm_configs") if isinstance(args, dict) else None
@@ -168,5 +168,3 @@ def _once(findings: list[Finding]) -> list[Finding]:
     for finding in findings:
         seen.setdefault((finding.path, finding.message), finding)
     return list(seen.values())
-
-

@@ -108,7 +108,7 @@ def size_tier(tier: TierSpec) -> TierSize:
 
 def _size(tier: TierSpec, shape: ModelShape, accelerator: Accelerator, count: int) -> TierSize:
     weights_bytes = shape.weights_bytes / count
-    utilization = float(tier.engine_kwargs.get("gpu_memory_utilization", _GPU_MEMORY_UTILIZATION))
+    utilization = _number(tier, "gpu_memory_utilization") or _GPU_MEMORY_UTILIZATION
     budget = accelerator.memory_gb * 1e9 * utilization
     is_half = str(tier.engine_kwargs.get("kv_cache_dtype", "auto")).startswith("fp8")
     # KV heads are split over the accelerators until each has one; then they are copied.
@@ -124,7 +124,7 @@ def _size(tier: TierSpec, shape: ModelShape, accelerator: Accelerator, count: in
         weights_bytes=weights_bytes,
         kv_bytes=kv_bytes,
         kv_bytes_per_token=shape.kv_bytes_per_token / split / (2 if is_half else 1),
-        context_tokens=int(tier.engine_kwargs.get("max_model_len") or shape.context_tokens),
+        context_tokens=int(_number(tier, "max_model_len") or shape.context_tokens),
         profile=prior_profile(shape, accelerator, count),
     )
 
@@ -151,7 +151,13 @@ def idle_view(tier: TierSpec, size: TierSize, *, default_output_tokens: int) -> 
 def _max_num_seqs(tier: TierSpec) -> int:
     if tier.fake is not None:
         return tier.fake.max_num_seqs
-    return int(tier.engine_kwargs.get("max_num_seqs") or _DEFAULT_MAX_NUM_SEQS)
+    return int(_number(tier, "max_num_seqs") or _DEFAULT_MAX_NUM_SEQS)
+
+
+def _number(tier: TierSpec, name: str) -> float | None:
+    """An engine argument; None when it is left out or no number, which vLLM will say better."""
+    value = tier.engine_kwargs.get(name)
+    return value if isinstance(value, int | float) else None
 
 
 def judge_classes(config: AppConfig, sizes: list[TierSize]) -> list[ClassVerdict]:

@@ -26,12 +26,14 @@ def check(
     """
     # They import pydantic models and rich tables that other subcommands do not need.
     from deployments import engine_schema
-    from serve_app.check.report import as_dict, make_report, show
+    from serve_app.check.report import as_dict, make_report
     from serve_app.check.serve_file import check_text
+    from serve_app.check.tables import show
 
     if not file.is_file():
         raise typer.BadParameter(f"{str(file)!r} does not exist", param_hint="FILE")
-    report = make_report(str(file), check_text(file.read_text(), engine_schema))
+    with Console(stderr=True).status("Asking Ray Serve and vLLM; importing them takes 10 s ..."):
+        report = make_report(str(file), check_text(file.read_text(), engine_schema))
     show(report, Console())
     if json is not None:
         json.write_text(json_format.dumps(as_dict(report), indent=2) + "\n")

@@ -72,7 +72,9 @@ def prior_profile(
     flops_per_s = accelerator.dense_fp16_tflops * 1e12 * COMPUTE_EFFICIENCY * tensor_parallel
     sync_s = SYNC_S_PER_LAYER_AND_DOUBLING * model.layers * math.log2(tensor_parallel)
     token_s = 2 * model.parameters / flops_per_s
-    step_base_s = model.weights_bytes / bytes_per_s + sync_s
+    full_bytes = max(model.weights_bytes, model.parameters * 2)
+    read_bytes = model.weights_bytes if accelerator.reads_quantized else full_bytes
+    step_base_s = read_bytes / bytes_per_s + sync_s
     return LatencyProfile(
         prefill_base_s=step_base_s,
         prefill_per_token_s=token_s,

@@ -1,0 +1,57 @@
+# `make up` serves two models on this machine, `make test` checks everything, `make help` lists the rest.
+# Needed: Python 3.11, make, a package index. Everything is installed into .venv and `make clean` removes it.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.8
+LOCK := $(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test lint format venv lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s'|'
+
+up: venv ## install, prepare the embedded models, serve them on http://127.0.0.1:8000 (UP="--fake": no models)
+	@$(BIN)/tandem up $(UP)
+
+down: ## stop what `make up` started
+	@[ ! -x $(BIN)/tandem ] || $(BIN)/tandem down
+
+test: lint ## style, types, layers, then unit, integration and end-to-end tests
+	$(BIN)/pytest tests/unit tests/integration tests/e2e
+
+lint: venv ## style, types and layers only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: venv ## rewrite the code in our style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+venv: $(VENV)/installed ## the environment that all of it runs in
+
+# Made last, so that an interrupted installation is taken up again.
+$(VENV)/installed: requirements/cpu.txt requirements/sync.sh pyproject.toml | $(BIN)/uv
+	UV=$(BIN)/uv requirements/sync.sh $(BIN)/python requirements/cpu.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation --offline -e .
+	@touch $@
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+
+# The CPU build of torch is found as requirements/sync.sh finds it; the GPU set must not see it.
+lock: | $(BIN)/uv ## pin the newest versions that fit; commit the result
+	UV_FIND_LINKS="$(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))" $(LOCK) --upgrade pyproject.toml requirements/cpu.in \
+		--extra cpu --extra bench --extra dev --overrides requirements/cpu-overrides.txt -o requirements/cpu.txt
+	UV_FIND_LINKS="$(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))" $(LOCK) --upgrade requirements/quantize.in \
+		--overrides requirements/cpu-overrides.txt -o requirements/quantize.txt
+	$(LOCK) --upgrade pyproject.toml requirements/gpu.in --python-platform x86_64-manylinux_2_28 \
+		--extra gpu --extra bench --extra dev -o requirements/gpu.txt
+
+clean: down ## stop, and remove the environment and what tools left (not the models in ~/.cache/tandem)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build *.egg-info

@@ -1,0 +1,109 @@
+"""The LiteLLM proxy over two instant backends, routing by latency: what Tandem is compared with.
+
+In an environment of its own under TANDEM_HOME: its pins and ours do not agree.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from deployments.weights.embedded import REQUIREMENTS, installer
+from deployments.weights.keep import locked
+from deployments.weights.scripts import run_script
+from serve_app.bench.client import Address
+from serve_app.bench.processes import Command, serving
+
+PINS = REQUIREMENTS / "litellm.txt"
+_BACKEND = Path(__file__).with_name("instant_backend.py")
+
+
+def version() -> str:
+    """The release that the pins name."""
+    lines = PINS.read_text().splitlines()
+    return next(line.partition("==")[2] for line in lines if line.startswith("litellm=="))
+
+
+def install(home: Path) -> Path:
+    """The Python that has LiteLLM, installed on first use; later calls cost nothing.
+
+    Raises:
+        ScriptFailed: when the installation fails. ValueError: when there is no `uv`.
+    """
+    environment = home / "envs" / "litellm"
+    python, installed = environment / "bin" / "python", environment / "installed.txt"
+    with locked(environment):
+        if installed.is_file() and installed.read_bytes() == PINS.read_bytes():
+            return python
+        installed.unlink(missing_ok=True)
+        uv = installer()
+        run_script([uv, "venv", "--clear", "--python", sys.executable, environment], {})
+        run_script([REQUIREMENTS / "sync.sh", python, PINS], {"UV": str(uv)})
+        shutil.copyfile(PINS, installed)
+    return python
+
+
+@contextmanager
+def instant_backends(addresses: Sequence[Address], folder: Path) -> Iterator[None]:
+    """One process for each address."""
+    with ExitStack() as stack:
+        for address in addresses:
+            arguments = (sys.executable, str(_BACKEND), str(address.port))
+            command = Command(arguments, {}, "/", folder / f"backend-{address.port}.log")
+            stack.enter_context(serving(command, address))
+        yield
+
+
+@contextmanager
+def litellm_proxy(
+    python: Path, address: Address, backends: Sequence[Address], folder: Path
+) -> Iterator[Address]:
+    """The proxy, with as many workers as Tandem has routers: one.
+
+    Args:
+        python: of the environment that `install` made.
+        folder: for its configuration and its log.
+
+    Raises:
+        ServerFailed: it did not start.
+    """
+    config = folder / "litellm.yaml"
+    # JSON is YAML.
+    config.write_text(json.dumps(configuration(backends), indent=2) + "\n")
+    arguments = (
+        str(python), str(python.with_name("litellm")), "--config", str(config),
+        "--host", address.host, "--port", str(address.port), "--num_workers", "1",
+    )  # fmt: skip
+    # Its own advice for production, and a price list from its package, not from the network.
+    environment = {
+        "LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONPATH": "",
+        # Tandem is measured without API keys too.
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+    }  # fmt: skip
+    command = Command(arguments, environment, "/health/liveliness", folder / "litellm.log")
+    with serving(command, address) as ready:
+        yield ready
+
+
+def configuration(backends: Sequence[Address]) -> dict[str, Any]:
+    """The proxy's file: one model, as many deployments of it as there are backends."""
+    deployments = [
+        {
+            "model_name": "auto",
+            "litellm_params": {
+                "model": "openai/fake",
+                "api_base": f"http://{host}:{port}/v1",
+                "api_key": "none",
+            },
+        }
+        for host, port in backends
+    ]
+    return {
+        "model_list": deployments,
+        "router_settings": {"routing_strategy": "latency-based-routing"},
+        "litellm_settings": {"telemetry": False, "num_retries": 0},
+    }

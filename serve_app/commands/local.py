@@ -1,0 +1,147 @@
+"""`tandem up` and `tandem down`: the whole of it on this machine, started and stopped."""
+
+import fcntl
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+
+from deployments.local_models import prepare, tandem_home
+from deployments.weights.scripts import ScriptFailed
+from serve_app.commands.environment import private_folder
+from serve_app.commands.instance import Instance, find, forget, log_file, start
+from serve_app.commands.serve_file import ServeFile, derive, read_serve_file
+from serve_app.commands.watch import Say, StartFailed, last_lines, wait_until_ready
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def up(
+    config: Annotated[Path, typer.Argument(help="Serve config file.")] = Path("models.local.yaml"),
+    fake: Annotated[bool, typer.Option(help="Timed fakes in place of the models.")] = False,
+    port: Annotated[int | None, typer.Option(help="Listen here, not at the file's port.")] = None,
+    patience_s: Annotated[float, typer.Option(help="Seconds to wait for the engines.")] = 900.0,
+) -> None:
+    """Prepare the embedded models and serve a config file on this machine, in the background."""
+    begun = time.monotonic()
+    run_dir = private_folder(tandem_home() / "run")
+    say = narrator(begun)
+    try:
+        file = derive(read_serve_file(config), is_fake=fake, port=port)
+        prepare(file.embedded_models, say)
+        with one_at_a_time(run_dir):
+            instance = running(run_dir, file) or launch(run_dir, file, say)
+        watch(instance, run_dir, say, patience_s)
+    except (ValueError, OSError, ScriptFailed) as err:
+        raise fail(str(err)) from err
+    console.print(summary(instance, file, time.monotonic() - begun), markup=False)
+
+
+def down() -> None:
+    """Stop what `tandem up` started, and nothing else."""
+    run_dir = private_folder(tandem_home() / "run")
+    instance = find(run_dir)
+    if instance is None:
+        console.print("nothing is running")
+        return
+    with console.status(f"stopping {instance.address}"):
+        end(instance, run_dir)
+    console.print(f"stopped {instance.address}")
+
+
+def running(run_dir: Path, file: ServeFile) -> Instance | None:
+    """The instance that already serves at the file's address.
+
+    Raises:
+        ValueError: when the address is taken, or an instance runs at another one.
+    """
+    instance = find(run_dir)
+    if instance is not None and instance.is_alive:
+        if instance.port != file.port:
+            raise ValueError(f"already serving at {instance.address}; `tandem down` stops it")
+        console.print(f"already running at {instance.address}")
+        return instance
+    if instance is not None:
+        # Its main process died; what that left would be in our way.
+        end(instance, run_dir)
+    if is_taken(file.host, file.port):
+        raise ValueError(
+            f"something else already listens on {file.host}:{file.port}; stop it, or choose "
+            "another port with `tandem up --port`"
+        )
+    return None
+
+
+def launch(run_dir: Path, file: ServeFile, say: Say) -> Instance:
+    """Writes the derived file and starts it."""
+    derived = run_dir / "serve.yaml"
+    derived.write_text(yaml.safe_dump(file.content, sort_keys=False))
+    say(f"starting Ray Serve; its log is {log_file(run_dir)}")
+    offline = {"HF_HUB_OFFLINE": "1"} if file.is_offline else {}
+    return start(run_dir, derived, file.host, file.port, offline)
+
+
+def watch(instance: Instance, run_dir: Path, say: Say, patience_s: float) -> None:
+    """Waits until it is ready; ends it when that fails or the user gives up."""
+    try:
+        with console.status("waiting for the engines"):
+            wait_until_ready(instance, say, patience_s)
+    except (StartFailed, KeyboardInterrupt) as err:
+        lines = last_lines(log_file(run_dir))
+        end(instance, run_dir)
+        raise fail(f"{lines}\n\n{err or 'interrupted'}; see {log_file(run_dir)}") from err
+
+
+def end(instance: Instance, run_dir: Path) -> None:
+    instance.stop()
+    forget(run_dir)
+
+
+def fail(message: str) -> typer.Exit:
+    console.print(message, style="red", markup=False)
+    return typer.Exit(1)
+
+
+def narrator(begun: float) -> Say:
+    """Prints lines with the seconds since `begun`."""
+    return lambda line: console.print(f"{time.monotonic() - begun:6.1f} s  {line}", markup=False)
+
+
+def is_taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
+
+
+@contextmanager
+def one_at_a_time(run_dir: Path) -> Iterator[None]:
+    """Keeps a second `tandem up` from starting while this one decides whether to."""
+    with (run_dir / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def summary(instance: Instance, file: ServeFile, seconds: float) -> str:
+    """What to try next."""
+    url = f"{instance.address}/v1/chat/completions"
+    names = " and ".join(tier.model_id for tier in file.tiers)
+    message = '{"role": "user", "content": "Name the capital of France."}'
+    body = f'{{"model": "auto", "messages": [{message}]}}'
+    return f"""
+Ready after {seconds:.0f} s at {instance.address}/v1 with {names}.
+
+  curl -s {url} -H 'content-type: application/json' \\
+    -d '{body}'
+
+Give it two seconds for the whole reply, and see in the headers what was chosen and why:
+
+  curl -si {url} -H 'content-type: application/json' \\
+    -H 'x-slo-e2e-ms: 2000' \\
+    -d '{body}'
+
+`make down` stops it."""

@@ -1,0 +1,154 @@
+"""`tandem route`: which tier would answer a prompt, and why; nothing is generated."""
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+_TIMEOUT_S = 30.0
+
+
+def route(
+    prompt: Annotated[str, typer.Argument(help="The user's message.")],
+    url: Annotated[
+        str, typer.Option(help="A running Tandem; it knows its load and its own speed.")
+    ] = "http://127.0.0.1:8000",
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Decide without a server: a Serve file; tiers idle, speeds computed."),
+    ] = None,
+    slo_e2e_ms: Annotated[
+        float | None, typer.Option(help="Deadline of the whole reply, in milliseconds.")
+    ] = None,
+    slo_class: Annotated[
+        str | None, typer.Option("--class", help="A class of `slo_classes`.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Limit of the reply, in tokens.")] = None,
+    model: Annotated[str, typer.Option(help="A tier's id pins it.")] = "auto",
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the decision to this file as JSON.")
+    ] = None,
+) -> None:
+    """Show which tier would answer a prompt, and why; nothing is generated.
+
+    \b
+    Exit code 0: a tier was chosen.
+    Exit code 1: none would be, or the request was refused; the reason is printed.
+    Exit code 2: the command was called wrongly.
+    """
+    if slo_class is not None and model != "auto":
+        raise typer.BadParameter("give --class or a tier's --model, not both")
+    body: dict[str, Any] = {
+        "model": f"auto:{slo_class}" if slo_class else model,
+        "messages": [{"role": "user", "content": prompt}],
+    }
+    if max_tokens is not None:
+        body["max_tokens"] = max_tokens
+    if slo_e2e_ms is not None:
+        body["slo"] = {"e2e_ms": slo_e2e_ms}
+    decision, notes = _ask_server(url, body) if config is None else _ask_file(config, body)
+    console = Console()
+    console.print(_table(decision))
+    for note in notes:
+        console.print(note, style="yellow", markup=False, highlight=False)
+    console.print(_summary(decision), markup=False, highlight=False)
+    if json is not None:
+        json.write_text(json_format.dumps(decision, indent=2) + "\n")
+    if decision["selected"] is None:
+        raise typer.Exit(1)
+
+
+def _ask_server(url: str, body: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    import httpx
+
+    try:
+        response = httpx.post(f"{url.rstrip('/')}/v1/route", json=body, timeout=_TIMEOUT_S)
+    except httpx.HTTPError as err:
+        _stop(f"{url} does not answer ({err}). Start it with `make up`, or use --config FILE.")
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict) and response.is_success and "candidates" in answer:
+        return answer, []
+    error = answer.get("error") if isinstance(answer, dict) else None
+    message = error.get("message") if isinstance(error, dict) else response.text[:200]
+    _stop(f"{url} answered {response.status_code}: {message}")
+
+
+def _ask_file(file: Path, body: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    from pydantic import ValidationError
+
+    from serve_app.commands.dry_run import dry_run
+    from serve_app.errors import TandemError
+
+    try:
+        return dry_run(_read_config(file), body)
+    except (ValidationError, ValueError, OSError) as err:
+        _stop(f"{file} cannot be used: {err}\nRun `tandem check {file}` for the whole list.")
+    except TandemError as err:
+        _stop(err.message)
+
+
+def _read_config(file: Path) -> Any:
+    """The `args` of the file's Tandem application.
+
+    Raises:
+        ValueError: the file has none, or its values are wrong.
+    """
+    from serve_app.check.document import parse
+    from serve_app.check.serve_file import IMPORT_PATH, our_application
+    from serve_app.config import AppConfig
+
+    document = parse(file.read_text())
+    data = document.data if isinstance(document.data, dict) else {}
+    index = our_application(data)
+    if index is None:
+        raise ValueError(f"it has no application with `import_path: {IMPORT_PATH}`")
+    return AppConfig.model_validate(data["applications"][index].get("args") or {})
+
+
+def _stop(message: str) -> NoReturn:
+    Console(stderr=True).print(message, style="red", markup=False, highlight=False)
+    raise typer.Exit(1)
+
+
+def _table(decision: dict[str, Any]) -> Table:
+    columns = (
+        "tier", "whole reply", "95 % within", "waits", "P(met)", "tokens in/out", "quality",
+        "cost USD", "why not",
+    )  # fmt: skip
+    table = Table()
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for candidate in decision["candidates"]:
+        is_selected = candidate["tier"] == decision["selected"]
+        table.add_row(*_cells(candidate), style="bold green" if is_selected else None)
+    return table
+
+
+def _cells(candidate: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        candidate["tier"],
+        f"{candidate['predicted_e2e_ms']:.0f} ms",
+        f"{candidate['p95_e2e_ms']:.0f} ms",
+        f"{candidate['wait_ms']:.0f} ms",
+        f"{candidate['probability']:.2f}",
+        f"{candidate['prompt_tokens']} / {candidate['output_tokens']}",
+        f"{candidate['quality']:g}",
+        f"{candidate['cost_usd']:.6f}",
+        candidate["why_not"] or "chosen",
+    )
+
+
+def _summary(decision: dict[str, Any]) -> str:
+    slo = decision["slo"]
+    names = ("e2e_ms", "ttft_ms", "tpot_ms")
+    limits = [f"{name} {slo[name]:g}" for name in names if slo.get(name) is not None]
+    asked = f"SLO {', '.join(limits)}" if limits else "no SLO"
+    if decision["selected"] is None:
+        return f"No tier would answer ({asked})."
+    return f"{decision['selected']} would answer: {decision['reason']} ({asked})."

@@ -1,0 +1,47 @@
+"""A script: `serve run FILE` in a Ray cluster of its own, that ends when the deployment fails.
+
+`serve run` alone joins a cluster that it finds, starts the dashboard, whose ten processes take a
+gigabyte and most of Ray's start on two cores, and goes on for ever with an application that could
+not be deployed, telling nobody.
+"""
+
+import signal
+import sys
+import time
+
+import ray
+from ray import serve
+from ray.serve.schema import ApplicationStatus
+from ray.serve.scripts import cli
+
+POLL_S = 1.0
+
+
+def main(serve_file: str) -> None:
+    """Deploys the file and serves until SIGINT; raises SystemExit when it cannot be deployed."""
+    # A shell starts background jobs with SIGINT ignored, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    ray.init(address="local", namespace="serve", include_dashboard=False)
+    try:
+        cli(["run", "--non-blocking", serve_file], standalone_mode=False)
+        wait_until_deployed()
+        signal.pause()
+    except KeyboardInterrupt:
+        print("stopping", flush=True)
+    finally:
+        serve.shutdown()
+
+
+def wait_until_deployed() -> None:
+    """Returns when every application runs; raises SystemExit with the reason when one failed."""
+    applications = serve.status().applications
+    while any(app.status is not ApplicationStatus.RUNNING for app in applications.values()):
+        for name, app in applications.items():
+            if app.status is ApplicationStatus.DEPLOY_FAILED:
+                raise SystemExit(f"{app.message}\n\nthe application {name!r} was not deployed")
+        time.sleep(POLL_S)
+        applications = serve.status().applications
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,106 @@
+"""What a body must have, and what routing takes from it."""
+
+from typing import Any
+
+import pytest
+
+from deployments.messages import Endpoint
+from serve_app.api.bodies import Parsed, parse_ask, parse_json
+from serve_app.errors import InvalidRequest, MalformedJson, UnknownModel
+from tests.unit.builders import a_config
+
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def parsed(
+    endpoint: Endpoint = "chat", headers: dict[str, str] | None = None, **body: Any
+) -> Parsed:
+    if endpoint == "chat":
+        body.setdefault("messages", HELLO)
+    return parse_ask(endpoint, body, headers or {}, a_config(), arrived_at_s=0.0)
+
+
+def test_malformed_json_names_the_position() -> None:
+    with pytest.raises(MalformedJson, match="line 2, column"):
+        parse_json(b'{"a": 1,\n "b" }')
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"3", b'"text"', b"null"])
+def test_a_body_that_is_no_object_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="JSON object"):
+        parse_json(raw)
+
+
+@pytest.mark.parametrize("raw", [b'{"a": NaN}', b"\xff\xfe", b'{"a": "\xc3"}', b""])
+def test_what_json_does_not_allow_is_refused(raw: bytes) -> None:
+    with pytest.raises(MalformedJson):
+        parse_json(raw)
+
+
+def test_a_tiers_id_pins_it() -> None:
+    assert parsed(model="large").ask.pinned_tier == "large"
+
+
+def test_auto_with_a_class_takes_its_objective() -> None:
+    ask = parsed(model="auto:whatsapp").ask
+    assert (ask.pinned_tier, ask.slo.e2e_ms, ask.slo_class) == (None, 5000, "whatsapp")
+
+
+def test_an_unknown_model_lists_those_that_exist() -> None:
+    with pytest.raises(UnknownModel, match="small, large, auto, auto:whatsapp"):
+        parsed(model="gpt-4o")
+
+
+def test_our_own_fields_never_reach_the_engine() -> None:
+    ask = parsed(slo={"e2e_ms": 5000}, service_tier="flex", model="auto", priority=3).ask
+    assert set(ask.body) == {"messages"}
+
+
+def test_every_other_field_reaches_the_engine() -> None:
+    ask = parsed(temperature=0.3, tools=[], guided_json={}, seed=7, top_k=5).ask
+    assert {"temperature", "tools", "guided_json", "seed", "top_k"} <= set(ask.body)
+
+
+def test_the_newer_name_of_max_tokens_wins() -> None:
+    assert parsed(max_tokens=10, max_completion_tokens=20).ask.max_tokens == 20
+
+
+def test_completions_have_openais_default_length() -> None:
+    assert parsed("completions", prompt="Once").ask.max_tokens == 16
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_tokens", 0), ("max_tokens", "ten"), ("max_tokens", True), ("n", 0), ("n", 1.5),
+        ("stream", "yes"), ("messages", []), ("messages", "hi"), ("messages", [3]),
+        ("messages", [{"content": "no role"}]), ("priority", "high"), ("service_tier", "gold"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_names_its_field(field: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        parsed(**{field: value})
+    assert error.value.param is not None
+    assert error.value.param.startswith(field)
+
+
+@pytest.mark.parametrize("prompt", [None, "", [], 3])
+def test_a_completion_needs_a_prompt(prompt: Any) -> None:
+    with pytest.raises(InvalidRequest, match="prompt"):
+        parsed("completions", prompt=prompt)
+
+
+def test_flex_waits_and_priority_is_urgent() -> None:
+    flex, urgent = parsed(service_tier="flex"), parsed(service_tier="priority")
+    assert flex.ask.priority is not None
+    assert urgent.ask.priority == 0 < flex.ask.priority
+
+
+def test_the_callers_request_id_is_kept_without_control_characters() -> None:
+    ask = parsed(headers={"x-request-id": "order-7\r\nset-cookie: x"}).ask
+    assert ask.request_id == "order-7set-cookie:x"
+
+
+def test_only_trace_headers_travel_on() -> None:
+    headers = {"traceparent": "00-a-b-01", "authorization": "Bearer secret"}
+    assert parsed(headers=headers).ask.trace_headers == {"traceparent": "00-a-b-01"}

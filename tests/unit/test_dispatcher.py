@@ -1,0 +1,190 @@
+"""The request path over tiers in memory: what is sent, learned, cancelled."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from deployments.messages import EngineCall, Head, Load, Reply, Tail
+from serve_app.dispatcher import Dispatcher
+from serve_app.errors import DeadlineExceeded, EngineRejected, SloInfeasible, Unavailable
+from serve_app.routing.latency import LatencyProfile
+from serve_app.routing.state import EngineFacts, TierSettings, TierState
+from serve_app.routing.types import Slo
+from serve_app.telemetry.records import RequestRecord
+from tests.unit.builders import FAST, SLOW, a_config, an_ask
+from tests.unit.telemetry.recording import a_recorder
+
+LOAD: Load = {"replica": "x", "running": 0, "waiting": 0, "queued_tokens": 0, "kv_usage": 0.0}
+
+
+class WordCounter:
+    def count(self, body: dict[str, Any]) -> int:
+        return len(str(body["messages"][0]["content"]).split())
+
+
+class TierInMemory:
+    """Answers at once, or hangs until cancelled, or refuses."""
+
+    def __init__(self, behaviour: str = "answer") -> None:
+        self.behaviour = behaviour
+        self.calls: list[EngineCall] = []
+        self.was_cancelled = False
+
+    async def complete(self, call: EngineCall) -> Reply:
+        self.calls.append(call)
+        await self._behave()
+        usage = {"prompt_tokens": 2, "completion_tokens": 20}
+        return {"status": 200, "body": b"{}", "usage": usage, "load": LOAD}
+
+    async def stream(self, call: EngineCall) -> AsyncIterator[Head | bytes | Tail]:
+        self.calls.append(call)
+        await self._behave()
+        yield {"status": 200, "data": b"first", "load": LOAD}
+        if self.behaviour == "hang after first":
+            await self._hang()
+        yield b"second"
+        usage = {"prompt_tokens": 2, "completion_tokens": 2}
+        yield {"data": b"last", "usage": usage, "load": LOAD}
+
+    async def _behave(self) -> None:
+        if self.behaviour == "hang":
+            await self._hang()
+        if self.behaviour == "refuse":
+            raise EngineRejected("no", status=400)
+
+    async def _hang(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except (asyncio.CancelledError, GeneratorExit):
+            self.was_cancelled = True
+            raise
+
+
+def a_state(tier: str, profile: LatencyProfile, quality: float) -> TierState:
+    settings = TierSettings(tier, {"default": quality}, 1.0, 0, None, profile)
+    state = TierState(settings, default_output_tokens=20)
+    state.num_replicas = 1
+    state.engine_started(EngineFacts(profile, 4096, 16))
+    return state
+
+
+class Bench:
+    """A dispatcher over two tiers in memory; the clock stands still unless a test moves it."""
+
+    def __init__(self, behaviour: str = "answer") -> None:
+        self.tiers = {"small": TierInMemory(behaviour), "large": TierInMemory(behaviour)}
+        self.states = {"small": a_state("small", FAST, 1.0), "large": a_state("large", SLOW, 2.0)}
+        self.counters: dict[str, Any] = dict.fromkeys(self.tiers, WordCounter())
+        self.now = 0.0
+        self.recorder, self.metrics = a_recorder()
+        self.dispatcher = Dispatcher(
+            a_config(), self.tiers, self.states, self.counters, self.recorder,
+            clock=lambda: self.now,
+        )  # fmt: skip
+
+    @property
+    def num_in_flight(self) -> int:
+        return sum(state.ledger.num_in_flight for state in self.states.values())
+
+
+async def test_the_chosen_tier_gets_the_body_with_its_own_name() -> None:
+    bench = Bench()
+    _, record = await bench.dispatcher.complete(an_ask())
+    (call,) = bench.tiers["large"].calls
+    assert call["body"]["model"] == "large"
+    assert (record.tier, record.reason) == ("large", "no-slo")
+
+
+async def test_a_finished_reply_teaches_speed_and_length() -> None:
+    bench = Bench()
+    await bench.dispatcher.complete(an_ask())
+    assert bench.states["large"].view(0.0).mean_output_tokens == 20
+    assert bench.num_in_flight == 0
+
+
+async def test_an_earlier_deadline_is_more_urgent_to_the_engine() -> None:
+    bench = Bench()
+    await bench.dispatcher.complete(an_ask("late", slo=Slo(e2e_ms=50_000)))
+    await bench.dispatcher.complete(an_ask("soon", slo=Slo(e2e_ms=5_000)))
+    late, soon = bench.tiers["large"].calls
+    assert soon["priority"] < late["priority"]
+
+
+async def test_a_stream_starts_with_its_record_and_ends_with_the_engines_last_word() -> None:
+    bench = Bench()
+    items = [item async for item in bench.dispatcher.stream(an_ask(is_streamed=True))]
+    assert isinstance(items[0], RequestRecord)
+    assert items[1:] == [b"first", b"second", b"last"]
+
+
+async def test_a_caller_who_leaves_cancels_the_engine() -> None:
+    # Given a request that the engine is working on
+    bench = Bench("hang")
+    task = asyncio.create_task(bench.dispatcher.complete(an_ask()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    # When the caller leaves
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    # Then the engine was told, and nothing counts as in flight
+    assert bench.tiers["large"].was_cancelled
+    assert bench.num_in_flight == 0
+    assert bench.metrics.counted("tandem_requests_total", status="499") == 1
+
+
+async def test_closing_a_stream_cancels_the_engine() -> None:
+    bench = Bench("hang after first")
+    async with aclosing(bench.dispatcher.stream(an_ask(is_streamed=True))) as stream:
+        await anext(stream)
+        await anext(stream)
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert bench.tiers["large"].was_cancelled
+    assert bench.num_in_flight == 0
+
+
+async def test_a_hard_deadline_stops_the_engine() -> None:
+    bench = Bench("hang")
+    with pytest.raises(DeadlineExceeded, match=r"0\.01 s"):
+        await bench.dispatcher.complete(an_ask(deadline_s=0.01))
+    assert bench.tiers["large"].was_cancelled
+    assert bench.metrics.counted("tandem_requests_total", status="408") == 1
+
+
+async def test_an_engines_refusal_reaches_the_caller_and_teaches_nothing() -> None:
+    bench = Bench("refuse")
+    with pytest.raises(EngineRejected):
+        await bench.dispatcher.complete(an_ask())
+    assert bench.states["large"].view(0.0).correction.observations == 0
+
+
+async def test_an_infeasible_request_never_reaches_an_engine() -> None:
+    bench = Bench()
+    ask = an_ask(slo=Slo(e2e_ms=1), max_tokens=20, is_length_fixed=True)
+    with pytest.raises(SloInfeasible):
+        await bench.dispatcher.complete(ask)
+    assert not bench.tiers["small"].calls and not bench.tiers["large"].calls
+
+
+async def test_without_any_tier_the_caller_is_told_to_wait() -> None:
+    bench = Bench()
+    bench.counters.clear()
+    with pytest.raises(Unavailable, match="readyz"):
+        await bench.dispatcher.complete(an_ask())
+
+
+async def test_an_ended_request_can_be_explained() -> None:
+    bench = Bench()
+    await bench.dispatcher.complete(an_ask("r42"))
+    decision = bench.recorder.decision("r42")
+    assert decision is not None
+    assert decision["selected"] == "large"
+    assert decision["outcome"]["status"] == 200
+    assert "Hello" not in str(decision)
