@@ -1,7 +1,7 @@
 """Server-sent events between engine and handle: joins what is ready, finds the token counts."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 DONE = "data: [DONE]\n\n"
 
 
-async def coalesced(source: AsyncGenerator[T, None]) -> AsyncIterator[list[T]]:
+async def coalesced(source: AsyncGenerator[T, None]) -> AsyncGenerator[list[T], None]:
     """Yields the first item at once, then whatever has become ready meanwhile, as one list.
 
     A hop through the handle costs about as much as a decode step on a fast tier; without this,

@@ -19,7 +19,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from deployments.events import DONE, coalesced, wants_usage
 from deployments.fake_engine import FakeEngine
-from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts
+from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts, Usage
 from deployments.spec import FakeTiming
 
 _WORD = "word "
@@ -81,7 +81,7 @@ class FakeServer:
             async for _ in tokens:
                 pass
         body = _whole(call, self._model_id, prompt_tokens, output_tokens)
-        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": output_tokens}
+        usage: Usage = {"prompt_tokens": prompt_tokens, "completion_tokens": output_tokens}
         return {"status": 200, "body": body, "usage": usage, "load": await self.load()}
 
     async def stream(self, call: EngineCall) -> AsyncIterator[Head | bytes | Tail | Reply]:
@@ -100,7 +100,7 @@ class FakeServer:
                     continue
                 has_begun = True
                 yield {"status": 200, "data": data, "load": await self.load()}
-        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": output_tokens}
+        usage: Usage = {"prompt_tokens": prompt_tokens, "completion_tokens": output_tokens}
         yield {"data": DONE.encode(), "usage": usage, "load": await self.load()}
 
     async def _events(

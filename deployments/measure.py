@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from deployments.messages import Profile
@@ -31,7 +32,7 @@ async def measure(probe: Probe, *, context_tokens: int, max_num_seqs: int) -> Pr
     """
     await probe(_SHORT_PROMPT, 2)
     lengths = [n for n in _PROMPT_TOKENS if n < context_tokens // 2]
-    prefill = [(n, await _fastest(lambda n=n: probe(n, 1))) for n in lengths]
+    prefill = [(n, await _fastest(partial(probe, n, 1))) for n in lengths]
     prefill_base_s, prefill_per_token_s = _line(prefill)
     batches = [size for size in _BATCH_SIZES if size <= max_num_seqs]
     steps = [(size, await _step_s(probe, size)) for size in batches]

@@ -31,7 +31,8 @@ class TierServer(LLMServer):  # type: ignore[misc]
     and every generator here is closed with the one around it.
     """
 
-    async def __init__(self, llm_config: Any, **kwargs: Any) -> None:
+    # Serve awaits an async constructor; that is how the engine is up before the replica is.
+    async def __init__(self, llm_config: Any, **kwargs: Any) -> None:  # type: ignore[misc]
         began_s = time.monotonic()
         await super().__init__(llm_config, **kwargs)
         self._replica = serve.get_replica_context().replica_id.unique_id
@@ -114,12 +115,8 @@ class TierServer(LLMServer):  # type: ignore[misc]
 
     def _generate(self, call: EngineCall, request: Any) -> AsyncGenerator[Any, None]:
         method = self.engine.chat if call["endpoint"] == "chat" else self.engine.completions
-        if not call["headers"]:
-            return method(request)
-        # Imported here: Ray has no public name for it, and only traced requests need it.
-        from ray.llm._internal.serve.core.protocol import RawRequestInfo
-
-        return method(request, RawRequestInfo(headers=call["headers"]))
+        responses: AsyncGenerator[Any, None] = method(request, _raw_request_info(call))
+        return responses
 
     async def _refusal(self, err: Exception) -> Reply:
         """vLLM's and pydantic's errors with the status they stand for."""
@@ -211,6 +208,16 @@ class TierServer(LLMServer):  # type: ignore[misc]
             os.environ.get("VLLM_CPU_OMP_THREADS_BIND", ""),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+def _raw_request_info(call: EngineCall) -> Any:
+    """The trace headers as Ray's engine takes them; None for an untraced request."""
+    if not call["headers"]:
+        return None
+    # Imported here: Ray has no public name for it, and only traced requests need it.
+    from ray.llm._internal.serve.core.protocol import RawRequestInfo
+
+    return RawRequestInfo(headers=call["headers"])
 
 
 def _joined(batch: list[str], *, is_usage_wanted: bool) -> bytes:

@@ -94,8 +94,11 @@ class Readiness:
 
 
 def _same_tokenizer(one: TierFacts, other: TierFacts) -> bool:
-    keys = ("tokenizer_json", "chat_template", "special_tokens")
-    return all(one[key] == other[key] for key in keys)
+    return (
+        one["tokenizer_json"] == other["tokenizer_json"]
+        and one["chat_template"] == other["chat_template"]
+        and one["special_tokens"] == other["special_tokens"]
+    )
 
 
 def _counter(facts: TierFacts) -> PromptCounter:

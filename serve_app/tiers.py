@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import orjson
 from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
@@ -65,7 +66,7 @@ class HandleTier:
             try:
                 async for message in response:
                     if isinstance(message, dict) and message.get("status", 200) != 200:
-                        raise _rejected(message)
+                        raise _rejected(cast(Reply, message))
                     yield message
             except BaseException:
                 response.cancel()

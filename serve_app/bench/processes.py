@@ -1,5 +1,6 @@
 """A server of somebody else's as a child process: started, waited for, ended with its children."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -74,6 +75,21 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
     if asked:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[Path]:
+    """Holds the folder for one measurement; the kernel lets it go even after `kill -9`.
+
+    Raises:
+        ServerFailed: another one holds it.
+    """
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            raise ServerFailed("another measurement is running; two would slow each other") from err
+        yield folder
 
 
 def refuse_taken(addresses: Sequence[Address]) -> None:

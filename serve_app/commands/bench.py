@@ -24,7 +24,7 @@ from serve_app.bench.overhead.report import as_document, show
 from serve_app.bench.overhead.turns import Part, Say, Server, run_part
 from serve_app.bench.peers import litellm
 from serve_app.bench.peers.bare_vllm import bare_vllm
-from serve_app.bench.processes import ServerFailed, refuse_taken, uninterrupted
+from serve_app.bench.processes import ServerFailed, alone, refuse_taken, uninterrupted
 from serve_app.commands.environment import private_folder
 from serve_app.commands.instance import find, forget, log_file, start
 from serve_app.commands.serve_file import parse, read_serve_file
@@ -35,13 +35,6 @@ bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is
 _HOST = "127.0.0.1"
 _TANDEM, _REFERENCE = Address(_HOST, 18100), Address(_HOST, 18101)
 _BACKENDS = (Address(_HOST, 18102), Address(_HOST, 18103))
-# Ray Serve's own ports, moved so that a `tandem up` on this machine keeps its.
-_SERVE_PORTS = {
-    "RAY_SERVE_HAPROXY_STATS_PORT": "18104",
-    "RAY_SERVE_HAPROXY_METRICS_PORT": "18105",
-    "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "18110",
-    "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "18139",
-}
 _PATIENCE_S = 900.0
 
 
@@ -78,7 +71,8 @@ def overhead(
     # Ended by `kill`, it stops what it started as it does on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        document = _measure(part, config, console)
+        with alone(private_folder(tandem_home() / "bench")) as folder:
+            document = _measure(part, config, folder, console)
     except (ServerFailed, StartFailed, LoadFailed, ScriptFailed, ValueError, OSError) as err:
         console.print(str(err), style="red", markup=False)
         raise typer.Exit(1) from err
@@ -88,9 +82,8 @@ def overhead(
         raise typer.Exit(1)
 
 
-def _measure(part: Which, config: Path, console: Console) -> dict[str, Any]:
+def _measure(part: Which, config: Path, folder: Path, console: Console) -> dict[str, Any]:
     """Runs the parts, shows the report and returns it as a document."""
-    folder = private_folder(tandem_home() / "bench")
     _end_leftover(folder)
     refuse_taken([_TANDEM, _REFERENCE, *_BACKENDS])
     parts: list[Part] = []
@@ -144,9 +137,8 @@ def _tandem(content: dict[str, Any], folder: Path) -> Iterator[Address]:
     """Serves the file as `tandem up` does, in a run folder of the benchmark's own."""
     serve_file = folder / "serve.yaml"
     serve_file.write_text(yaml.safe_dump(content, sort_keys=False))
-    extra = _SERVE_PORTS | {"HF_HUB_OFFLINE": "1"}
     with uninterrupted():
-        instance = start(folder, serve_file, *_TANDEM, extra)
+        instance = start(folder, serve_file, *_TANDEM, {"HF_HUB_OFFLINE": "1"})
     try:
         wait_until_ready(instance, log_file(folder), lambda _: None, _PATIENCE_S)
         yield _TANDEM

@@ -23,7 +23,7 @@ from serve_app.commands.environment import private_folder, serving_environment, 
 MARK = "TANDEM_INSTANCE"
 # Long enough for Serve to let requests finish, see `stop`.
 GRACE_S = 45.0
-SERVE_RUN = Path(__file__).with_name("serve_run.py")
+SERVE_RUN = Path(__file__).parents[1] / "serve_run.py"
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,11 +91,11 @@ def watch(instance: Instance, run_dir: Path, say: Say, patience_s: float) -> Non
     """Waits until it is ready; ends it when that fails or the user gives up."""
     try:
         with console.status("waiting for the engines"):
-            wait_until_ready(instance, say, patience_s)
+            wait_until_ready(instance, log_file(run_dir), say, patience_s)
     except (StartFailed, KeyboardInterrupt) as err:
         lines = last_lines(log_file(run_dir))
         end(instance, run_dir)
-        raise fail(f"{lines}\n\n{err or 'interrupted'}; see {log_file(run_dir)}") from err
+        raise fail(f"{lines}\n\n{str(err) or 'interrupted'}") from err
 
 
 def end(instance: Instance, run_dir: Path) -> None:

@@ -13,10 +13,10 @@ Say = Callable[[str], None]
 
 
 class StartFailed(Exception):
-    """The instance ended or its deployment failed before it was ready."""
+    """The instance ended before it was ready, or took too long."""
 
 
-def wait_until_ready(instance: Instance, say: Say, patience_s: float) -> None:
+def wait_until_ready(instance: Instance, log: Path, say: Say, patience_s: float) -> None:
     """Returns once /readyz answers 200; says when each tier becomes ready.
 
     Raises:
@@ -34,9 +34,9 @@ def wait_until_ready(instance: Instance, say: Say, patience_s: float) -> None:
         if is_ready:
             return
         if not instance.is_alive:
-            raise StartFailed("the serve process ended")
+            raise StartFailed(f"the serve process ended; see {log}")
         time.sleep(POLL_S)
-    raise StartFailed(f"not ready after {patience_s:.0f} s")
+    raise StartFailed(f"not ready after {patience_s:.0f} s; see {log}")
 
 
 def ask(address: str) -> tuple[bool, Mapping[str, str]]:

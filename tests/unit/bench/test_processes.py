@@ -12,6 +12,7 @@ from serve_app.bench.peers import instant_backend
 from serve_app.bench.processes import (
     Command,
     ServerFailed,
+    alone,
     refuse_taken,
     serving,
     uninterrupted,
@@ -54,6 +55,13 @@ def test_a_port_in_use_is_refused_by_name(tmp_path: Path) -> None:
         pytest.raises(ServerFailed, match=f"127.0.0.1:{address.port}"),
     ):
         refuse_taken([address])
+
+
+def test_a_second_measurement_is_refused_while_one_runs(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(ServerFailed, match="another measurement"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:

@@ -1,0 +1,121 @@
+"""Both embedded models on the real vLLM engine, through the real OpenAI client and HAProxy."""
+
+import json
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.cancelling import rounds_not_stopped
+
+SMALL, LARGE = "smollm2-135m", "smollm2-135m-awq"
+QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@pytest.mark.parametrize("tier", [SMALL, LARGE])
+def test_the_capital_of_france_is_paris(client: openai.OpenAI, tier: str) -> None:
+    reply = client.chat.completions.create(
+        model=tier, messages=QUESTION, max_tokens=16, temperature=0
+    )
+    assert reply.model == tier
+    assert "Paris" in (reply.choices[0].message.content or "")
+
+
+def test_a_stream_says_the_same_and_counts_its_tokens(client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model=SMALL, messages=QUESTION, max_tokens=16, temperature=0, stream=True,
+        stream_options={"include_usage": True},
+    )  # fmt: skip
+    chunks = list(stream)
+    assert "Paris" in "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens > 1
+
+
+def test_completions_continue_a_text(client: openai.OpenAI) -> None:
+    reply = client.completions.create(
+        model=SMALL, prompt="The capital of France is", max_tokens=3, temperature=0
+    )
+    assert "Paris" in reply.choices[0].text
+
+
+def test_structured_output_is_what_the_schema_says(client: openai.OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    reply = client.chat.completions.create(
+        model=SMALL, messages=QUESTION, max_tokens=32, temperature=0,
+        response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+    )  # fmt: skip
+    assert json.loads(reply.choices[0].message.content or "")["city"] in ("Paris", "Rome")
+
+
+def test_a_named_tool_is_called(client: openai.OpenAI) -> None:
+    function = {
+        "name": "look_up",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Paris"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    }
+    reply = client.chat.completions.create(
+        model=SMALL, messages=QUESTION, max_tokens=32, temperature=0,
+        tools=[{"type": "function", "function": function}],  # type: ignore[list-item]
+        tool_choice={"type": "function", "function": {"name": "look_up"}},
+    )  # fmt: skip
+    (call,) = reply.choices[0].message.tool_calls or []
+    assert json.loads(call.function.arguments) == {"city": "Paris"}  # type: ignore[union-attr]
+
+
+def test_logprobs_and_several_choices_pass_through(client: openai.OpenAI) -> None:
+    reply = client.chat.completions.create(
+        model=SMALL, messages=QUESTION, max_tokens=2, n=2, logprobs=True, seed=7
+    )
+    assert len(reply.choices) == 2
+    assert reply.choices[0].logprobs is not None
+
+
+def test_the_engines_own_validation_is_the_callers_error(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="temperature"):
+        client.chat.completions.create(model=SMALL, messages=QUESTION, temperature=-1)
+
+
+def test_a_prompt_over_every_window_is_refused_before_the_engine(client: openai.OpenAI) -> None:
+    long = [{"role": "user", "content": "Paris " * 5000}]
+    with pytest.raises(openai.BadRequestError) as error:
+        client.chat.completions.create(model="auto", messages=long)  # type: ignore[arg-type]
+    assert error.value.code == "context_length_exceeded"
+
+
+def test_the_deadline_decides_which_tier_answers(address: str) -> None:
+    # Given a reply of 48 tokens, and what each tier is predicted to need for it now
+    body = {"messages": QUESTION, "max_tokens": 48, "ignore_eos": True}
+    with httpx.Client(base_url=address, timeout=120.0) as http:
+        tiers = http.post("/v1/route", json=body).json()["candidates"]
+        faster, slower = sorted(tier["p95_e2e_ms"] for tier in tiers)
+        # When one asks for all the time, and one for a deadline that nothing meets
+        loose = http.post(
+            "/v1/chat/completions", json=body, headers={"x-slo-e2e-ms": str(slower * 5)}
+        )
+        refused = http.post(
+            "/v1/chat/completions", json=body, headers={"x-slo-e2e-ms": str(faster / 20)}
+        )
+        smallest = refused.json()["error"]["smallest_feasible_e2e_ms"]
+        tight = http.post(
+            "/v1/chat/completions", json=body, headers={"x-slo-e2e-ms": str(smallest)}
+        )
+    # Then quality, refusal, and the deadline that was named
+    assert loose.headers["x-router-selected-model"] == LARGE
+    assert refused.status_code == 422
+    assert tight.status_code == 200
+
+
+async def test_a_client_that_leaves_stops_the_engine_every_time(address: str) -> None:
+    body = {"model": SMALL, "messages": QUESTION, "max_tokens": 1500, "min_tokens": 1500}
+    assert await rounds_not_stopped(address, 50, body) == []

@@ -1,0 +1,69 @@
+"""Starts a real Ray Serve application for a test, as `tandem up` does, and ends all of it."""
+
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from serve_app.commands.instance import log_file, start
+
+
+@contextmanager
+def serving(application_args: dict[str, Any], patience_s: float = 300.0) -> Iterator[str]:
+    """Serves these `args` on a free port; yields the address once /readyz answers 200."""
+    port = free_port()
+    file = {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": "127.0.0.1", "port": port},
+        "applications": [
+            {
+                "name": "tandem",
+                "route_prefix": "/",
+                "import_path": "serve_app.app:build",
+                "args": application_args,
+            }
+        ],
+    }
+    with tempfile.TemporaryDirectory(prefix="tandem-test-") as folder:
+        run_dir = Path(folder)
+        serve_file = run_dir / "serve.yaml"
+        serve_file.write_text(yaml.safe_dump(file))
+        instance = start(run_dir, serve_file, "127.0.0.1", port, _own_ports())
+        try:
+            _wait_until_ready(instance.address, run_dir, patience_s)
+            yield instance.address
+        finally:
+            instance.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _own_ports() -> dict[str, str]:
+    """So that a test and a `make up` on the same machine do not meet."""
+    return {
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def _wait_until_ready(address: str, run_dir: Path, patience_s: float) -> None:
+    give_up_at = time.monotonic() + patience_s
+    while time.monotonic() < give_up_at:
+        try:
+            if httpx.get(f"{address}/readyz", timeout=2.0).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    raise TimeoutError(f"not ready after {patience_s} s:\n{log_file(run_dir).read_text()[-4000:]}")
