@@ -9,7 +9,9 @@ from typing import Any
 from deployments.messages import Profile, TierFacts
 
 
-def engine_facts(llm_config: Any, client: Any, fingerprint: str, profile: Profile) -> TierFacts:
+def engine_facts(
+    llm_config: Any, client: Any, fingerprint: str, profile: Profile | None
+) -> TierFacts:
     """Facts of one replica.
 
     Args:

@@ -53,11 +53,13 @@ class FakeServer:
                 "prefill_per_token_s": timing.prefill_per_token_s,
                 "step_base_s": timing.step_base_s,
                 "step_per_sequence_s": timing.step_per_sequence_s,
-                "is_measured": True,
             },
             "fingerprint": f"fake-{timing.model_dump_json()}",
             "engine": "fake",
         }
+
+    async def measure(self) -> TierFacts:
+        return await self.describe()
 
     async def load(self) -> Load:
         engine = self._engine

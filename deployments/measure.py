@@ -1,4 +1,4 @@
-"""Measures a replica's speed at start-up. A way to run one request in, a Profile out.
+"""Measures a replica's speed. A way to run one request in, a Profile out.
 
 A few prompt lengths give prefill(n) = a + b n, a few batch sizes give step(B) = c + d B. It takes
 seconds and is skipped when a stored profile of the same engine, model and machine exists.
@@ -42,7 +42,6 @@ async def measure(probe: Probe, *, context_tokens: int, max_num_seqs: int) -> Pr
         "prefill_per_token_s": prefill_per_token_s,
         "step_base_s": step_base_s,
         "step_per_sequence_s": step_per_sequence_s,
-        "is_measured": True,
     }
 
 

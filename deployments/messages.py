@@ -71,20 +71,20 @@ class Tail(TypedDict):
 
 
 class Profile(TypedDict):
-    """Measured speed of one replica. prefill(n) = a + b n; step(B) = c + d B; all in seconds."""
+    """Measured speed of one replica: prefill(n) = a + b n; step(B) = c + d B; all in seconds."""
 
     prefill_base_s: float
     prefill_per_token_s: float
     step_base_s: float
     step_per_sequence_s: float
-    is_measured: bool
 
 
 class TierFacts(TypedDict):
     """What a tier knows about itself once its engine runs; answers `describe()`.
 
     tokenizer_json: the fast tokenizer's file, so the router counts with the tier's own tokenizer
-    on any node. chat_template: Jinja source or None. fingerprint: names engine, model and machine.
+    on any node. chat_template: Jinja source or None. profile: None until `measure()` was called
+    once for this fingerprint, which names engine, model and machine.
     """
 
     model_id: str
@@ -94,7 +94,7 @@ class TierFacts(TypedDict):
     tokenizer_json: bytes
     chat_template: str | None
     special_tokens: dict[str, str]
-    profile: Profile
+    profile: Profile | None
     fingerprint: str
     engine: str
     start_s: NotRequired[float]

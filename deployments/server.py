@@ -1,10 +1,12 @@
 """The tier's replica: Ray Serve LLM's server with plain dicts in and out, and its load told."""
 
+import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -35,10 +37,24 @@ class TierServer(LLMServer):  # type: ignore[misc]
         self._replica = serve.get_replica_context().replica_id.unique_id
         scheduler = self._client.vllm_config.scheduler_config
         self._has_priorities = scheduler.policy == "priority"
-        self._facts = await self._measured_facts()
+        self._measuring = asyncio.Lock()
+        self._facts = self._known_facts()
         self._facts["start_s"] = time.monotonic() - began_s
 
     async def describe(self) -> TierFacts:
+        return self._facts
+
+    async def measure(self) -> TierFacts:
+        """Measures the replica's speed unless it is known, and stores it for the next start.
+
+        Not done while it starts: tiers that share a machine would measure each other's start.
+        """
+        async with self._measuring:
+            profile = self._facts["profile"]
+            if profile is None:
+                profile = await self._measured()
+                store(self._profile_path, profile)
+            self._facts["profile"] = profile
         return self._facts
 
     async def load(self) -> Load:
@@ -146,24 +162,22 @@ class TierServer(LLMServer):  # type: ignore[misc]
             "kv_usage": kv_usage,
         }
 
-    async def _measured_facts(self) -> TierFacts:
-        fingerprint = engine_fingerprint(self._llm_config, self._client.vllm_config)
-        profile = await self._profile(fingerprint)
-        return engine_facts(self._llm_config, self._client, fingerprint, profile)
+    def _known_facts(self) -> TierFacts:
+        self._fingerprint = engine_fingerprint(self._llm_config, self._client.vllm_config)
+        profile = stored(self._profile_path)
+        return engine_facts(self._llm_config, self._client, self._fingerprint, profile)
 
-    async def _profile(self, fingerprint: str) -> Profile:
-        path = tandem_home() / "profiles" / f"{fingerprint}.json"
-        known = stored(path)
-        if known is not None:
-            return known
+    @property
+    def _profile_path(self) -> Path:
+        return tandem_home() / "profiles" / f"{self._fingerprint}.json"
+
+    async def _measured(self) -> Profile:
         config = self._client.vllm_config
-        profile = await measure(
+        return await measure(
             self._probe,
             context_tokens=config.model_config.max_model_len,
             max_num_seqs=config.scheduler_config.max_num_seqs,
         )
-        store(path, profile)
-        return profile
 
     async def _probe(self, prompt_tokens: int, output_tokens: int) -> None:
         """One reply of exactly these lengths, of random tokens so that no prefix is cached."""

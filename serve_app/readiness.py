@@ -19,10 +19,13 @@ log = logging.getLogger("ray.serve.tandem")
 _POLL_STARTING_S = 0.5
 _POLL_READY_S = 5.0
 _DESCRIBE_TIMEOUT_S = 10.0
+_MEASURE_TIMEOUT_S = 300.0
 
 
 class Describable(Protocol):
     async def describe(self) -> TierFacts: ...
+
+    async def measure(self) -> TierFacts: ...
 
 
 class Readiness:
@@ -49,15 +52,19 @@ class Readiness:
 
     @property
     def is_ready(self) -> bool:
-        """True when every tier that should run can serve."""
-        needed = [t for t in self._states if t not in self._may_sleep]
-        running = [t for t, state in self._states.items() if state.is_ready]
-        return bool(running) and all(tier in running for tier in needed)
+        """True when every tier that should run can serve and its speed is known."""
+        statuses = self.tiers()
+        needed = [status for tier, status in statuses.items() if tier not in self._may_sleep]
+        return "ready" in statuses.values() and all(status == "ready" for status in needed)
 
     def tiers(self) -> dict[str, str]:
-        return {
-            tier: "ready" if state.is_ready else "starting" for tier, state in self._states.items()
-        }
+        """`starting`, `measuring` or `ready` by tier."""
+        return {tier: self._status(tier) for tier in self._states}
+
+    def _status(self, tier: str) -> str:
+        if not self._states[tier].is_ready:
+            return "starting"
+        return "measuring" if self.facts[tier]["profile"] is None else "ready"
 
     async def watch(self) -> None:
         """Polls until cancelled: often while something starts, seldom afterwards."""
@@ -73,23 +80,31 @@ class Readiness:
         replicas = await self._count_replicas()
         for tier, state in self._states.items():
             state.num_replicas = replicas.get(tier, 0)
-            if state.num_replicas and tier not in self.facts:
-                await self._describe(tier)
+            if not state.num_replicas:
+                # The next replica may be another engine; it is asked again.
+                self.facts.pop(tier, None)
+            elif tier not in self.facts:
+                await self._ask(tier, self._tiers[tier].describe(), _DESCRIBE_TIMEOUT_S)
+        statuses = self.tiers()
+        if "starting" in (status for t, status in statuses.items() if t not in self._may_sleep):
+            return
+        # One after the other, and none while one starts: on one machine they would slow each other.
+        for tier in [t for t, status in statuses.items() if status == "measuring"]:
+            await self._ask(tier, self._tiers[tier].measure(), _MEASURE_TIMEOUT_S)
 
-    async def _describe(self, tier: str) -> None:
+    async def _ask(self, tier: str, answer: Awaitable[TierFacts], timeout_s: float) -> None:
         try:
-            async with asyncio.timeout(_DESCRIBE_TIMEOUT_S):
-                facts = await self._tiers[tier].describe()
+            async with asyncio.timeout(timeout_s):
+                facts = await answer
         except (TimeoutError, TandemError):
             log.warning("Tier %r runs but does not answer yet.", tier)
             return
         same = [other for other, known in self.facts.items() if _same_tokenizer(known, facts)]
         self.counters[tier] = self.counters[same[0]] if same else _counter(facts)
         self.facts[tier] = facts
+        profile = LatencyProfile(**facts["profile"], is_measured=True) if facts["profile"] else None
         self._states[tier].engine_started(
-            EngineFacts(
-                LatencyProfile(**facts["profile"]), facts["context_tokens"], facts["max_num_seqs"]
-            )
+            EngineFacts(profile, facts["context_tokens"], facts["max_num_seqs"])
         )
 
 

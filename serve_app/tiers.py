@@ -27,12 +27,19 @@ class HandleTier:
         self._complete = handle.options(method_name="complete")
         self._stream = handle.options(method_name="stream", stream=True)
         self._describe = handle.options(method_name="describe")
+        self._measure = handle.options(method_name="measure")
         self._load = handle.options(method_name="load")
 
     async def describe(self) -> TierFacts:
         """What a running replica says of itself; waits until there is one."""
         with self._translated():
             facts: TierFacts = await self._describe.remote()
+        return facts
+
+    async def measure(self) -> TierFacts:
+        """Has a replica measure its speed, unless it is known; returns the facts with it."""
+        with self._translated():
+            facts: TierFacts = await self._measure.remote()
         return facts
 
     async def load(self) -> Load:

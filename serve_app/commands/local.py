@@ -130,7 +130,7 @@ def summary(instance: Instance, file: ServeFile, seconds: float) -> str:
     """What to try next."""
     url = f"{instance.address}/v1/chat/completions"
     names = " and ".join(tier.model_id for tier in file.tiers)
-    # Both embedded models know this one; without the second sentence they drift into French.
+    # Without the second sentence the 4-bit model is undecided between English and French.
     question = "What is the capital of France? Answer in one short sentence."
     message = f'{{"role": "user", "content": "{question}"}}'
     body = f'{{"model": "auto", "max_tokens": 32, "messages": [{message}]}}'

@@ -24,9 +24,9 @@ class TierSettings:
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What a running engine said of itself."""
+    """What a running engine said of itself; profile: None until its speed was measured."""
 
-    profile: LatencyProfile
+    profile: LatencyProfile | None
     context_tokens: int
     max_num_seqs: int
 
@@ -51,7 +51,7 @@ class TierState:
         if self._facts == facts:
             return
         self._facts = facts
-        self._calibrator = Calibrator(is_measured=facts.profile.is_measured)
+        self._calibrator = Calibrator(is_measured=facts.profile is not None)
 
     def view(self, now: float) -> TierView:
         settings, facts = self._settings, self._facts
@@ -62,7 +62,7 @@ class TierState:
             usd_per_hour=settings.usd_per_hour,
             context_tokens=facts.context_tokens if facts else 0,
             max_num_seqs=max_num_seqs,
-            profile=facts.profile if facts else settings.prior,
+            profile=(facts.profile if facts else None) or settings.prior,
             correction=self._calibrator.correction(),
             load=self.ledger.load(replicas=self.num_replicas, max_num_seqs=max_num_seqs, now=now),
             mean_output_tokens=self._lengths.mean_tokens,

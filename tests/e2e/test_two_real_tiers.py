@@ -57,6 +57,7 @@ def test_structured_output_is_what_the_schema_says(client: openai.OpenAI) -> Non
 def test_a_named_tool_is_called(client: openai.OpenAI) -> None:
     function = {
         "name": "look_up",
+        "strict": True,
         "parameters": {
             "type": "object",
             "properties": {"city": {"enum": ["Paris"]}},
@@ -65,7 +66,7 @@ def test_a_named_tool_is_called(client: openai.OpenAI) -> None:
         },
     }
     reply = client.chat.completions.create(
-        model=SMALL, messages=QUESTION, max_tokens=32, temperature=0,
+        model=SMALL, messages=QUESTION, max_tokens=64, temperature=0,
         tools=[{"type": "function", "function": function}],  # type: ignore[list-item]
         tool_choice={"type": "function", "function": {"name": "look_up"}},
     )  # fmt: skip
@@ -114,6 +115,7 @@ def test_the_deadline_decides_which_tier_answers(address: str) -> None:
     assert loose.headers["x-router-selected-model"] == LARGE
     assert refused.status_code == 422
     assert tight.status_code == 200
+    assert tight.headers["x-router-selected-model"] == SMALL
 
 
 async def test_a_client_that_leaves_stops_the_engine_every_time(address: str) -> None:

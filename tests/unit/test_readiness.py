@@ -1,0 +1,98 @@
+"""When the router calls itself ready, and when it has tiers measured."""
+
+from typing import Any
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from deployments.messages import TierFacts
+from serve_app.readiness import Readiness
+from serve_app.routing.state import TierSettings, TierState
+from tests.unit.builders import FAST
+
+PROFILE = {
+    "prefill_base_s": 0.01,
+    "prefill_per_token_s": 0.001,
+    "step_base_s": 0.02,
+    "step_per_sequence_s": 0.001,
+}
+
+
+class TierInMemory:
+    def __init__(self, name: str, calls: list[str]) -> None:
+        self._name = name
+        self._calls = calls
+
+    async def describe(self) -> TierFacts:
+        self._calls.append(f"describe {self._name}")
+        return _facts(None)
+
+    async def measure(self) -> TierFacts:
+        self._calls.append(f"measure {self._name}")
+        return _facts(PROFILE)
+
+
+def _facts(profile: Any) -> TierFacts:
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    return {
+        "model_id": "x", "context_tokens": 100, "max_num_seqs": 4, "max_num_batched_tokens": 100,
+        "tokenizer_json": tokenizer.to_str().encode(), "chat_template": None, "special_tokens": {},
+        "profile": profile, "fingerprint": "f", "engine": "none",
+    }  # fmt: skip
+
+
+class Bench:
+    def __init__(self, may_sleep: frozenset[str] = frozenset()) -> None:
+        self.calls: list[str] = []
+        self.replicas: dict[str, int] = {}
+        names = ("small", "large")
+        states = {
+            name: TierState(
+                TierSettings(name, {"default": 1.0}, 1.0, 0, None, FAST), default_output_tokens=9
+            )
+            for name in names
+        }
+        tiers = {name: TierInMemory(name, self.calls) for name in names}
+        self.readiness = Readiness(tiers, states, self._count, may_sleep)
+
+    async def _count(self) -> dict[str, int]:
+        return self.replicas
+
+
+async def test_nothing_is_ready_before_a_replica_runs() -> None:
+    bench = Bench()
+    await bench.readiness.refresh()
+    assert not bench.readiness.is_ready
+    assert bench.calls == []
+
+
+async def test_a_tier_is_not_measured_while_another_one_starts() -> None:
+    bench = Bench()
+    bench.replicas = {"small": 1}
+    await bench.readiness.refresh()
+    assert bench.readiness.tiers() == {"small": "measuring", "large": "starting"}
+    assert bench.calls == ["describe small"]
+
+
+async def test_tiers_are_measured_one_after_the_other_once_all_run() -> None:
+    bench = Bench()
+    bench.replicas = {"small": 1, "large": 1}
+    await bench.readiness.refresh()
+    assert bench.calls == ["describe small", "describe large", "measure small", "measure large"]
+    assert bench.readiness.is_ready
+
+
+async def test_a_tier_that_may_sleep_holds_nothing_back() -> None:
+    bench = Bench(may_sleep=frozenset({"large"}))
+    bench.replicas = {"small": 1}
+    await bench.readiness.refresh()
+    assert bench.readiness.is_ready
+
+
+async def test_a_tier_that_loses_its_replicas_is_no_longer_ready() -> None:
+    bench = Bench()
+    bench.replicas = {"small": 1, "large": 1}
+    await bench.readiness.refresh()
+    bench.replicas = {"small": 1}
+    await bench.readiness.refresh()
+    assert not bench.readiness.is_ready
