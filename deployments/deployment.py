@@ -31,7 +31,7 @@ def tier_deployment(spec: TierSpec) -> Application:
     return build_llm_deployment(
         LLMConfig(**_with_local_source(spec)),
         name_prefix="",
-        override_serve_options={"name": deployment_name(spec), **_limits(spec)},
+        override_serve_options={"name": deployment_name(spec), **_defaults(spec)},
         deployment_cls=TierServer,
     )
 
@@ -40,18 +40,20 @@ def _fake_deployment(spec: TierSpec, timing: FakeTiming) -> Application:
     from deployments.fake import FakeServer
 
     options: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0}, **spec.deployment_config}
-    options |= {"name": deployment_name(spec), **_limits(spec)}
+    options |= {"name": deployment_name(spec), **_defaults(spec)}
     return serve.deployment(FakeServer, **options).bind(spec.model_id, timing)
 
 
-def _limits(spec: TierSpec) -> dict[str, Any]:
-    """Back-pressure; Ray Serve LLM's own default is a billion requests."""
+def _defaults(spec: TierSpec) -> dict[str, Any]:
+    """Back-pressure and logging; Ray Serve LLM's own limit is a billion requests."""
     slots = int(spec.engine_kwargs.get("max_num_seqs", _DEFAULT_MAX_NUM_SEQS))
     if spec.fake is not None:
         slots = spec.fake.max_num_seqs
-    defaults = {
+    defaults: dict[str, Any] = {
         "max_ongoing_requests": slots * _ONGOING_PER_SLOT,
         "max_queued_requests": _MAX_QUEUED_REQUESTS,
+        # The router writes one line per request; Ray's second one costs time and says less.
+        "logging_config": {"enable_access_log": False},
     }
     return defaults | {k: v for k, v in spec.deployment_config.items() if k in defaults}
 

@@ -108,9 +108,12 @@ def _take(limits: dict[str, float | None], slo_class: SloClass) -> None:
             limits[name] = getattr(slo_class, name)
 
 
+_NOTHING_ASKED = SloBody()
+
+
 def _parse_body(body_slo: Any) -> SloBody:
     if body_slo is None:
-        return SloBody()
+        return _NOTHING_ASKED
     try:
         return SloBody.model_validate(body_slo)
     except ValidationError as err:

@@ -60,6 +60,8 @@ def serving_environment(
         # one, on the same machine; with Serve's 30 s, stopping takes 37.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         "RAY_TMPDIR": str(sockets),
+        # Ray runs its workers at nice 15; an engine must not yield to whatever else runs here.
+        "RAY_worker_niceness": "0",
         **ABORTS_REACH_REPLICAS,
         "RAY_USAGE_STATS_ENABLED": "0",
     }

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class LatencyProfile:
     """Speed of one replica: prefill(n) = a + b n and step(B) = c + d B, in seconds.
 
-    Two lines are enough: measured 70B prefill and decode times on A100 and H100 follow them within
-    1-10 % (data of splitwise-sim, see docs/data.md).
+    Two lines are enough: the 70B prefill and decode times on A100 and H100 that splitwise-sim
+    publishes (perf_model.csv, ISCA'24) follow them within 1-10 %.
     """
 
     prefill_base_s: float

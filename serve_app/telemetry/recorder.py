@@ -1,7 +1,6 @@
 """Reports each request once, when it has ended: metrics, access log, decision log, trace."""
 
 import asyncio
-import json
 import logging
 import time
 from collections import OrderedDict
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import orjson
 from opentelemetry.trace import Tracer
 
 from serve_app.asks import Ask
@@ -79,7 +79,7 @@ class Recorder:
         if record.decision is not None:
             self._remember(record.ask.request_id, record.decision, outcome)
         if self._is_logging:
-            access_log.info("%s", json.dumps(outcome))
+            access_log.info("%s", orjson.dumps(outcome).decode())
         if trace is not None:
             trace.finish(record, wall_offset_s=time.time() - time.monotonic())
 
