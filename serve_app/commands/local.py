@@ -133,7 +133,8 @@ def summary(instance: Instance, file: ServeFile, seconds: float) -> str:
     # Without the second sentence the 4-bit model is undecided between English and French.
     question = "What is the capital of France? Answer in one short sentence."
     message = f'{{"role": "user", "content": "{question}"}}'
-    body = f'{{"model": "auto", "max_tokens": 32, "messages": [{message}]}}'
+    options = '"model": "auto", "temperature": 0, "max_tokens": 32'
+    body = f'{{{{{options}, "messages": [{message}]}}}}'
     return f"""
 Ready after {seconds:.0f} s at {instance.address}/v1 with {names}.
 

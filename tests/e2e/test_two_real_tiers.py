@@ -95,8 +95,10 @@ def test_a_prompt_over_every_window_is_refused_before_the_engine(client: openai.
 
 
 def test_the_deadline_decides_which_tier_answers(address: str) -> None:
-    # Given a reply of 48 tokens, and what each tier is predicted to need for it now
-    body = {"messages": QUESTION, "max_tokens": 48, "ignore_eos": True}
+    # Given a long prompt with a short reply, and what each tier is predicted to need for it now.
+    # The 4-bit tier reads prompts more slowly on every CPU; which one writes faster depends on it.
+    long = [{"role": "user", "content": "The sea is wide. " * 200 + "What is the sea?"}]
+    body = {"messages": long, "max_tokens": 4, "ignore_eos": True}
     with httpx.Client(base_url=address, timeout=120.0) as http:
         tiers = http.post("/v1/route", json=body).json()["candidates"]
         fastest, slowest = sorted(tiers, key=lambda tier: tier["p95_e2e_ms"])
