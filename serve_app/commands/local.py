@@ -134,7 +134,7 @@ def summary(instance: Instance, file: ServeFile, seconds: float) -> str:
     question = "What is the capital of France? Answer in one short sentence."
     message = f'{{"role": "user", "content": "{question}"}}'
     options = '"model": "auto", "temperature": 0, "max_tokens": 32'
-    body = f'{{{{{options}, "messages": [{message}]}}}}'
+    body = f'{{{options}, "messages": [{message}]}}'
     return f"""
 Ready after {seconds:.0f} s at {instance.address}/v1 with {names}.
 
