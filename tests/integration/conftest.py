@@ -22,7 +22,7 @@ def a_tier(model_id: str, quality: float, timing: dict[str, Any]) -> dict[str, A
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address() -> Iterator[str]:
     args = {
         "llm_configs": [a_tier("small", 1.0, SMALL), a_tier("large", 2.0, LARGE)],
@@ -33,13 +33,13 @@ def address() -> Iterator[str]:
         yield served_at
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def http(address: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=address, timeout=30.0) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(address: str) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{address}/v1", api_key="unused", max_retries=0) as sdk:
         yield sdk

@@ -17,7 +17,7 @@ def test_a_tier_that_is_always_slower_than_predicted_is_believed() -> None:
     # Given fifty replies that took twice the predicted time
     calibrator = Calibrator(is_measured=True)
     for _ in range(50):
-        calibrator.observe(predicted_s=1.0, actual_s=2.0)
+        calibrator.observe(predicted_s=10.0, actual_s=20.0)
     # Then the correction doubles the prediction
     assert calibrator.correction().factor == pytest.approx(2.0, rel=0.05)
 
@@ -28,6 +28,15 @@ def test_the_spread_follows_the_noise_of_the_machine() -> None:
     for _ in range(400):
         calibrator.observe(predicted_s=1.0, actual_s=noise.lognormvariate(0.0, 0.3))
     assert calibrator.correction().log_spread == pytest.approx(0.3, rel=0.35)
+
+
+def test_a_few_milliseconds_on_a_tiny_reply_say_nothing_of_the_speed() -> None:
+    calibrator = Calibrator(is_measured=True)
+    for _ in range(50):
+        calibrator.observe(predicted_s=0.02, actual_s=0.04)
+    correction = calibrator.correction()
+    assert correction.factor < 1.2
+    assert correction.log_spread < 0.12
 
 
 def test_a_reply_without_duration_teaches_nothing() -> None:
