@@ -148,7 +148,13 @@ class Dispatcher:
         if record.usage is None or record.dispatched_at_s is None:
             return
         output_tokens = max(1, record.usage["completion_tokens"] // record.ask.sequences)
-        state.observe(candidate, output_tokens=output_tokens, actual_s=now - record.dispatched_at_s)
+        limit = record.ask.max_tokens
+        state.observe(
+            candidate,
+            output_tokens=output_tokens,
+            is_cut=limit is not None and output_tokens >= limit,
+            actual_s=now - record.dispatched_at_s,
+        )
 
     def _call(self, ask: Ask, candidate: Candidate, record: RequestRecord) -> EngineCall:
         return {

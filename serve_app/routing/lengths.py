@@ -17,7 +17,13 @@ class OutputLengths:
     def mean_tokens(self) -> float:
         return self._mean
 
-    def observe(self, output_tokens: int) -> None:
+    def observe(self, output_tokens: int, *, is_cut: bool = False) -> None:
+        """Takes one reply; `is_cut`: it ended at `max_tokens` and would have gone on.
+
+        A cut reply only says "at least so long", so one shorter than the mean says nothing.
+        """
+        if is_cut and output_tokens <= self._mean:
+            return
         self._weight = self._weight * _FORGETTING + 1.0
         self._mean += (output_tokens - self._mean) / self._weight
 

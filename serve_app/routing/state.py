@@ -71,13 +71,15 @@ class TierState:
             max_prompt_tokens=settings.max_prompt_tokens,
         )
 
-    def observe(self, candidate: Candidate, *, output_tokens: int, actual_s: float) -> None:
+    def observe(
+        self, candidate: Candidate, *, output_tokens: int, is_cut: bool, actual_s: float
+    ) -> None:
         """Learns from one finished reply; `actual_s` from dispatch to last byte, in seconds.
 
         The speed is judged at the length that came, not at the one that was expected: the two
         errors have different causes and are learned apart.
         """
-        self._lengths.observe(output_tokens)
+        self._lengths.observe(output_tokens, is_cut=is_cut)
         corrected_s = candidate.time.with_output_tokens(output_tokens).e2e_s
         raw_s = corrected_s / candidate.correction_factor
         self._calibrator.observe(predicted_s=raw_s, actual_s=actual_s)

@@ -80,6 +80,19 @@ def test_mean_length_forgets_the_configured_guess() -> None:
     assert lengths.mean_tokens == pytest.approx(20, abs=2)
 
 
+def test_replies_cut_by_max_tokens_do_not_shorten_the_mean() -> None:
+    lengths = OutputLengths(default_tokens=100)
+    for _ in range(200):
+        lengths.observe(1, is_cut=True)
+    assert lengths.mean_tokens == 100
+
+
+def test_longer_replies_lengthen_the_mean_even_when_cut() -> None:
+    lengths = OutputLengths(default_tokens=100)
+    lengths.observe(1000, is_cut=True)
+    assert lengths.mean_tokens > 100
+
+
 def test_a_full_tier_waits_for_its_first_finish() -> None:
     # Given two slots, taken until second 4 and second 9
     ledger = Ledger()
