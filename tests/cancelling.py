@@ -54,9 +54,9 @@ async def rounds_not_stopped(address: str, rounds: int, body: dict[str, Any]) ->
             warm = body | {"max_tokens": 1, "min_tokens": 0, "stream": False}
             await asyncio.gather(*(pool.post("/v1/chat/completions", json=warm) for _ in range(2)))
             await client(pool, body | {"stream": is_streamed})
-            if not await _is_idle_within(pool, 1.0):
+            if not await is_idle_within(pool, 1.0):
                 lost.append(f"round {number}: {client.__name__}, streamed: {is_streamed}")
-                await _is_idle_within(pool, 60.0)
+                await is_idle_within(pool, 60.0)
     return lost
 
 
@@ -66,7 +66,7 @@ async def num_in_engines(pool: httpx.AsyncClient) -> int:
     return sum(tier["engine"]["running"] + tier["engine"]["waiting"] for tier in tiers)
 
 
-async def _is_idle_within(pool: httpx.AsyncClient, seconds: float) -> bool:
+async def is_idle_within(pool: httpx.AsyncClient, seconds: float) -> bool:
     give_up_at = time.monotonic() + seconds
     while await num_in_engines(pool):
         if time.monotonic() > give_up_at:
