@@ -33,10 +33,10 @@ async def measure(probe: Probe, *, context_tokens: int, max_num_seqs: int) -> Pr
     await probe(_SHORT_PROMPT, 2)
     lengths = [n for n in _PROMPT_TOKENS if n < context_tokens // 2]
     prefill = [(n, await _fastest(partial(probe, n, 1))) for n in lengths]
-    prefill_base_s, prefill_per_token_s = _line(prefill)
+    prefill_base_s, prefill_per_token_s = line(prefill)
     batches = [size for size in _BATCH_SIZES if size <= max_num_seqs]
     steps = [(size, await _step_s(probe, size)) for size in batches]
-    step_base_s, step_per_sequence_s = _line(steps)
+    step_base_s, step_per_sequence_s = line(steps)
     return {
         "prefill_base_s": prefill_base_s,
         "prefill_per_token_s": prefill_per_token_s,
@@ -86,7 +86,7 @@ async def _fastest(run: Callable[[], Awaitable[None]]) -> float:
     return times[0]
 
 
-def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
+def line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
     """Least squares (base, slope), neither below zero."""
     if len(points) == 1:
         return points[0][1], 0.0

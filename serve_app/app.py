@@ -13,7 +13,7 @@ from serve_app.check.capacity import missing_resources
 from serve_app.check.sizing import size_tier
 from serve_app.config import AppConfig
 from serve_app.routing.latency import LatencyProfile
-from serve_app.routing.state import TierSettings
+from serve_app.routing.live.state import TierSettings
 
 _MAX_ONGOING_REQUESTS = 10_000
 # Shown until the engine has been measured; a tier that is not running is never chosen.

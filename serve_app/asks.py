@@ -1,5 +1,6 @@
 """One request after parsing, before routing: what the dispatcher takes from every front door."""
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ class Ask:
 
     body: the OpenAI body with Tandem's own fields removed. deadline_s: hard limit, in seconds from
     arrival. arrived_at_s: on the dispatcher's clock. pinned_tier: None lets the router choose.
+    is_returning: it was refused before, with a time to come back. session_id: requests that share
+    a prefix.
     """
 
     request_id: str
@@ -31,10 +34,19 @@ class Ask:
     is_streamed: bool = False
     task: str = "default"
     slo_class: str | None = None
+    max_share: float = 1.0
+    is_returning: bool = False
+    session_id: str | None = None
     priority: int | None = None
     trace_headers: Mapping[str, str] = field(default_factory=dict)
 
-    def routing_request(self, prompt_tokens: Mapping[str, int]) -> RoutingRequest:
+    @property
+    def route(self) -> str:
+        """What kind of request it is, as far as reply lengths go."""
+        return f"{self.slo_class or '-'}/{self.task}"
+
+    def routing_request(self, prompt_tokens: Mapping[str, int], *, now: float) -> RoutingRequest:
+        """The request as routing sees it at `now`, on the clock of `arrived_at_s`."""
         return RoutingRequest(
             prompt_tokens=prompt_tokens,
             slo=self.slo,
@@ -45,4 +57,11 @@ class Ask:
             is_length_fixed=self.is_length_fixed,
             pinned_tier=self.pinned_tier,
             task=self.task,
+            route=self.route,
+            share_key=self.slo_class or "",
+            max_share=self.max_share,
+            elapsed_s=max(0.0, now - self.arrived_at_s),
+            is_returning=self.is_returning,
+            # Of the id, so that the same request is decided the same way again.
+            draw=zlib.crc32(self.request_id.encode()) / 2**32,
         )

@@ -7,9 +7,16 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from deployments.spec import Strict, TierSpec
+from serve_app.storage.locations import open_storage
 
-OnInfeasible = Literal["degrade", "reject"]
+OnInfeasible = Literal["degrade", "fit", "queue", "reject"]
+Chain = tuple[OnInfeasible, ...]
 Objective = Literal["best_quality_within_slo", "cheapest_within_slo"]
+
+
+def as_chain(value: Any) -> Any:
+    """One step of `on_infeasible` is a chain of one."""
+    return (value,) if isinstance(value, str) else value
 
 
 class SloClass(Strict):
@@ -28,10 +35,30 @@ class SloClass(Strict):
     expected_output_tokens: int | None = Field(
         None, ge=1, description="Usual length of a reply; learned when left out."
     )
-    on_infeasible: OnInfeasible = Field(
-        "degrade",
-        description="When no tier can meet it: `degrade` serves on the fastest, `reject` says so.",
+    on_infeasible: Chain = Field(
+        ("degrade",),
+        min_length=1,
+        description="What to try when no tier can meet it now, one or a list in order: `queue` "
+        "waits while that can help, `fit` shortens max_tokens, `degrade` serves on the likeliest "
+        "tier, `reject` says so.",
     )
+    max_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Most of a tier's decode slots that this class may hold; below 1 it cannot "
+        "starve the others.",
+    )
+    insured: bool = Field(
+        False,
+        description="When a better tier will only probably make it, run it beside the safe one "
+        "and take its reply if it is in time. Unstreamed only; see routing.insurance_budget.",
+    )
+
+    @field_validator("on_infeasible", mode="before")
+    @classmethod
+    def _chain(cls, value: Any) -> Any:
+        return as_chain(value)
 
 
 class RoutingConfig(Strict):
@@ -46,6 +73,23 @@ class RoutingConfig(Strict):
     default_output_tokens: int = Field(
         256, ge=1, description="Length of a reply before anything was learned, in tokens."
     )
+    insurance_budget: float = Field(
+        0.05, ge=0, le=1, description="Most requests, as a share of all, that run on two tiers."
+    )
+    keeps_state: bool = Field(True, description="Keep what was learned across restarts.")
+    state: str | None = Field(
+        None,
+        description="Where: a file or `s3://bucket/key`; `learned/<application>.json` in "
+        "$TANDEM_HOME (~/.cache/tandem) when left out. With several routers the last to save wins.",
+    )
+    state_every_s: float = Field(60.0, gt=0, description="Seconds between two saves of it.")
+
+    @field_validator("state")
+    @classmethod
+    def _is_storage(cls, state: str | None) -> str | None:
+        if state is not None:
+            open_storage(state)
+        return state
 
 
 class AdmissionConfig(Strict):
@@ -54,6 +98,9 @@ class AdmissionConfig(Strict):
     max_body_bytes: int = Field(2_000_000, ge=1024, description="Largest request body.")
     max_outstanding_s: float = Field(
         60.0, gt=0, description="Most predicted work ahead of a request with no SLO, in seconds."
+    )
+    max_queued: int = Field(
+        1000, ge=0, description="Most requests that wait in one router (`on_infeasible: queue`)."
     )
     max_deadline_s: float = Field(
         600.0, gt=0, description="Hard deadline of requests that bring none, in seconds."
@@ -70,6 +117,14 @@ class TelemetryConfig(Strict):
     decisions_kept: int = Field(
         10_000, ge=0, description="Decisions that /v1/router/decisions/{id} remembers."
     )
+    decision_log: bool = Field(
+        True, description="Keep one line per ended request on disk, no prompt text."
+    )
+    decision_log_folder: str | None = Field(
+        None, description="Its folder; `decisions` in $TANDEM_HOME (~/.cache/tandem) when left out."
+    )
+    decision_log_file_mb: int = Field(32, ge=1, description="Size of one of its files, in MB.")
+    decision_log_files: int = Field(8, ge=1, description="Files that each router replica keeps.")
 
 
 class AppConfig(Strict):

@@ -2,24 +2,29 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from deployments.messages import EngineCall, Head, Reply, Tail
 from serve_app.asks import Ask
 from serve_app.config import AppConfig
-from serve_app.errors import DeadlineExceeded, Unavailable
+from serve_app.dispatch.flight import Flight
+from serve_app.dispatch.insurance import InsuranceBudget, first_good
+from serve_app.dispatch.waiting_room import WaitingRoom
+from serve_app.errors import DeadlineExceeded, Saturated, Unavailable
 from serve_app.prompts import PromptCounter
-from serve_app.routing.admission import admit
-from serve_app.routing.policy import choose
-from serve_app.routing.state import TierState
-from serve_app.routing.types import Candidate, Decision
+from serve_app.routing.live.chooser import Chooser
+from serve_app.routing.live.state import Outcome, TierState
+from serve_app.routing.types import Candidate, Decision, RoutingRequest
 from serve_app.telemetry.recorder import Recorder
 from serve_app.telemetry.records import RequestRecord
 
 _TEXT_TO_COUNT_IN_A_THREAD = 40_000
 _PRIORITY_PER_S = 100
+_SHORTEST_WAIT_S = 0.01
+_LONGEST_WAIT_S = 1.0
+_INSURANCE_MARGIN_S = 0.02
 
 
 class Tier(Protocol):
@@ -48,19 +53,31 @@ class Dispatcher:
         recorder: Recorder,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config = config
         self._tiers = tiers
         self._states = states
         self._counters = counters
         self._recorder = recorder
         self._clock = clock
+        self._chooser = Chooser(
+            states,
+            objective=config.routing.objective,
+            max_outstanding_s=config.admission.max_outstanding_s,
+        )
+        self._room = WaitingRoom(config.admission.max_queued)
+        self._insurance = InsuranceBudget(config.routing.insurance_budget)
 
     async def decide(self, ask: Ask) -> Decision:
-        """What would be decided now; nothing is sent."""
-        request = ask.routing_request(await self._prompt_tokens(ask))
+        """What would be decided now; nothing is sent.
+
+        Raises:
+            TandemError: what the caller would be refused with.
+        """
+        prompt_tokens = await self._prompt_tokens(ask)
         now = self._clock()
-        views = [state.view(now) for state in self._states.values()]
-        return choose(request, views, objective=self._config.routing.objective)
+        request = ask.routing_request(prompt_tokens, now=now)
+        decision = self._chooser.decide(request, now=now)
+        self._chooser.admit(request, decision, now=now)
+        return decision
 
     async def complete(self, ask: Ask) -> tuple[Reply, RequestRecord]:
         """Answers an unstreamed ask.
@@ -70,12 +87,12 @@ class Dispatcher:
             asyncio.CancelledError: the caller is gone; the engine has been told.
         """
         with self._recorder.request(ask) as record:
-            candidate = await self._route(ask, record)
-            async with self._in_flight(ask, candidate, record):
-                reply = await self._tiers[candidate.tier].complete(
-                    self._call(ask, candidate, record)
-                )
-            self._learn(candidate, record, reply)
+            candidate, request = await self._route(ask, record)
+            better = record.decision.insured if record.decision else None
+            if better is not None and self._insurance.take():
+                return await self._complete_insured(request, candidate, better, record), record
+            reply, outcome = await self._complete_on(candidate, request, record)
+            record.usage, record.outcome_of_tier = reply["usage"], outcome
         return reply, record
 
     async def stream(self, ask: Ask) -> AsyncIterator[RequestRecord | bytes]:
@@ -85,10 +102,10 @@ class Dispatcher:
         answer with a status.
         """
         with self._recorder.request(ask) as record:
-            candidate = await self._route(ask, record)
-            async with self._in_flight(ask, candidate, record):
-                messages = self._tiers[candidate.tier].stream(self._call(ask, candidate, record))
-                async for message in messages:
+            candidate, request = await self._route(ask, record)
+            async with self._in_flight(candidate, request, record) as flight:
+                call = self._call(candidate, record)
+                async for message in self._tiers[candidate.tier].stream(call):
                     if isinstance(message, bytes):
                         yield message
                         continue
@@ -96,74 +113,111 @@ class Dispatcher:
                         record.first_token_at_s = self._clock()
                         yield record
                     else:
-                        self._learn(candidate, record, message)
+                        record.usage = message["usage"]
+                        record.outcome_of_tier = flight.ended(message)
                     yield message["data"]
 
-    async def _route(self, ask: Ask, record: RequestRecord) -> Candidate:
-        decision = await self.decide(ask)
-        record.decision = decision
-        record.decided_at_s = self._clock()
-        limit_s = self._config.admission.max_outstanding_s
-        record.candidate = admit(decision, max_outstanding_s=limit_s)
-        return record.candidate
+    async def _route(self, ask: Ask, record: RequestRecord) -> tuple[Candidate, RoutingRequest]:
+        """Decides, waits where the caller's chain allows it and it helps, and admits."""
+        prompt_tokens = await self._prompt_tokens(ask)
+        if ask.is_returning:
+            self._chooser.returned(now=self._clock())
+        while True:
+            now = self._clock()
+            request = ask.routing_request(prompt_tokens, now=now)
+            decision = self._chooser.decide(request, now=now)
+            if not decision.is_queued or self._room.is_full:
+                break
+            await self._room.wait(self._due_at_s(ask), patience_s=_patience_s(decision))
+        record.decision, record.decided_at_s = decision, now
+        self._chooser.note(decision)
+        try:
+            record.candidate = self._chooser.admit(request, decision, now=now)
+        except Saturated as refusal:
+            self._chooser.refused(request, refusal, now=now)
+            raise
+        return record.candidate, request
+
+    async def _complete_on(
+        self, candidate: Candidate, request: RoutingRequest, record: RequestRecord, suffix: str = ""
+    ) -> tuple[Reply, Outcome | None]:
+        async with self._in_flight(candidate, request, record, suffix) as flight:
+            call = self._call(candidate, record, suffix)
+            reply = await self._tiers[candidate.tier].complete(call)
+            return reply, flight.ended(reply)
+
+    async def _complete_insured(
+        self,
+        request: RoutingRequest,
+        safe: Candidate,
+        better: Candidate,
+        record: RequestRecord,
+    ) -> Reply:
+        """Runs both; the better reply if it is in time, else the safe one. The loser is stopped."""
+        ask = record.ask
+        limit_s = (ask.slo.e2e_ms or 0.0) / 1000 - _INSURANCE_MARGIN_S
+        winner = await first_good(
+            self._complete_on(better, request, record, "-insured"),
+            self._complete_on(safe, request, record),
+            within_s=max(0.0, limit_s - (self._clock() - ask.arrived_at_s)),
+        )
+        (reply, record.outcome_of_tier), is_better = winner
+        if is_better:
+            record.candidate = better
+        record.is_insured, record.usage = True, reply["usage"]
+        return reply
 
     @asynccontextmanager
     async def _in_flight(
-        self, ask: Ask, candidate: Candidate, record: RequestRecord
-    ) -> AsyncIterator[None]:
-        """Keeps the ledger true and the deadline hard, however the request ends."""
-        now = self._clock()
-        left_s = ask.deadline_s - (now - ask.arrived_at_s)
+        self,
+        candidate: Candidate,
+        request: RoutingRequest,
+        record: RequestRecord,
+        suffix: str = "",
+    ) -> AsyncIterator[Flight]:
+        """Keeps the ledger true and the deadline hard, and learns however the request ends."""
+        ask, now = record.ask, self._clock()
         record.dispatched_at_s = now
-        with self._counted(ask, candidate, now):
-            try:
-                async with asyncio.timeout(left_s):
-                    yield
-            except TimeoutError as err:
-                raise DeadlineExceeded(
-                    f"The reply was not finished within the hard deadline of {ask.deadline_s:g} s; "
-                    "generation was stopped. Raise x-request-timeout-seconds or lower max_tokens."
-                ) from err
-
-    @contextmanager
-    def _counted(self, ask: Ask, candidate: Candidate, now: float) -> Iterator[None]:
-        ledger = self._states[candidate.tier].ledger
-        ledger.start(
-            ask.request_id,
-            candidate.time,
-            prompt_tokens=candidate.prompt_tokens,
-            sequences=ask.sequences,
-            now=now,
-        )
+        flight = Flight(self._states[candidate.tier], record, now, self._clock)
+        self._chooser.start(ask.request_id + suffix, request, candidate, now=now)
         try:
-            yield
+            async with asyncio.timeout(ask.deadline_s - (now - ask.arrived_at_s)):
+                yield flight
+        except TimeoutError as err:
+            flight.was_cut_off()
+            raise DeadlineExceeded(
+                f"The reply was not finished within the hard deadline of {ask.deadline_s:g} s; "
+                "generation was stopped. Raise x-request-timeout-seconds or lower max_tokens."
+            ) from err
+        except (asyncio.CancelledError, GeneratorExit):
+            flight.was_cut_off()
+            raise
         finally:
-            ledger.finish(ask.request_id)
+            finished_at_s = self._clock()
+            self._chooser.finish(
+                ask.request_id + suffix, request, candidate, flight.outcome, now=finished_at_s
+            )
+            self._room.wake()
 
-    def _learn(self, candidate: Candidate, record: RequestRecord, last: Reply | Tail) -> None:
-        now = self._clock()
-        record.usage = last["usage"]
-        state = self._states[candidate.tier]
-        state.ledger.report(last["load"], now=now)
-        if record.usage is None or record.dispatched_at_s is None:
-            return
-        output_tokens = max(1, record.usage["completion_tokens"] // record.ask.sequences)
-        limit = record.ask.max_tokens
-        state.observe(
-            candidate,
-            output_tokens=output_tokens,
-            is_cut=limit is not None and output_tokens >= limit,
-            actual_s=now - record.dispatched_at_s,
-        )
-
-    def _call(self, ask: Ask, candidate: Candidate, record: RequestRecord) -> EngineCall:
-        return {
+    def _call(self, candidate: Candidate, record: RequestRecord, suffix: str = "") -> EngineCall:
+        ask = record.ask
+        body = ask.body | {"model": candidate.tier}
+        fitted = record.decision.fitted_max_tokens if record.decision else None
+        if fitted is not None:
+            body.pop("max_completion_tokens", None)
+            body["max_tokens"] = fitted
+        call: EngineCall = {
             "endpoint": ask.endpoint,
-            "request_id": ask.request_id,
-            "body": ask.body | {"model": candidate.tier},
+            "request_id": ask.request_id + suffix,
+            "body": body,
             "priority": self._priority(ask),
             "headers": dict(record.trace_headers),
+            "work_s": candidate.e2e_s - candidate.time.wait_s,
+            "expires_at_s": time.time() + ask.deadline_s - (self._clock() - ask.arrived_at_s),
         }
+        if ask.session_id is not None:
+            call["session_id"] = ask.session_id
+        return call
 
     def _priority(self, ask: Ask) -> int:
         """The caller's own, else the deadline: vLLM serves the lowest number first, so EDF.
@@ -172,9 +226,13 @@ class Dispatcher:
         """
         if ask.priority is not None:
             return ask.priority
-        limit_s = ask.slo.e2e_ms / 1000 if ask.slo.e2e_ms is not None else ask.deadline_s
-        left_s = limit_s - (self._clock() - ask.arrived_at_s)
+        left_s = self._due_at_s(ask) - self._clock()
         return round((time.time() + left_s) * _PRIORITY_PER_S)
+
+    def _due_at_s(self, ask: Ask) -> float:
+        """When the reply should be whole, on the dispatcher's clock."""
+        limit_s = ask.slo.e2e_ms / 1000 if ask.slo.e2e_ms is not None else ask.deadline_s
+        return ask.arrived_at_s + limit_s
 
     async def _prompt_tokens(self, ask: Ask) -> dict[str, int]:
         """Counts with each tier's tokenizer; tiers that share one count once."""
@@ -192,6 +250,15 @@ class Dispatcher:
             tier: counts[self._counters[tier]] if tier in self._counters else fallback
             for tier in self._tiers
         }
+
+
+def _patience_s(decision: Decision) -> float:
+    """How long waiting can help: until even an idle tier would be too late."""
+    wanted = decision.wanted
+    if wanted is None or decision.slo.e2e_ms is None:
+        return _LONGEST_WAIT_S
+    left_s = decision.slo.e2e_ms / 1000 - wanted.smallest_e2e_s
+    return min(_LONGEST_WAIT_S, max(_SHORTEST_WAIT_S, left_s))
 
 
 def _text_size(ask: Ask) -> int:

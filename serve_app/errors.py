@@ -113,15 +113,17 @@ class Saturated(TandemError):
 
     Args:
         retry_after_s: when the work ahead should have drained, in seconds.
+        tier: where it will be, when that is known.
     """
 
     status = 429
     code = "rejected_saturated"
     dropped_reason = "rejected-saturated"
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
+    def __init__(self, message: str, *, retry_after_s: float, tier: str | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.tier = tier
 
     @property
     def type(self) -> str:

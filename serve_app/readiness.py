@@ -12,7 +12,7 @@ from deployments.messages import TierFacts
 from serve_app.errors import TandemError
 from serve_app.prompts import PromptCounter
 from serve_app.routing.latency import LatencyProfile
-from serve_app.routing.state import EngineFacts, TierState
+from serve_app.routing.live.state import EngineFacts, TierState
 
 log = logging.getLogger("ray.serve.tandem")
 
@@ -104,7 +104,9 @@ class Readiness:
         self.facts[tier] = facts
         profile = LatencyProfile(**facts["profile"], is_measured=True) if facts["profile"] else None
         self._states[tier].engine_started(
-            EngineFacts(profile, facts["context_tokens"], facts["max_num_seqs"])
+            EngineFacts(
+                profile, facts["context_tokens"], facts["max_num_seqs"], facts["fingerprint"]
+            )
         )
 
 

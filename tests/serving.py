@@ -16,8 +16,16 @@ from serve_app.commands.instance import log_file, start
 
 @contextmanager
 def serving(application_args: dict[str, Any], patience_s: float = 300.0) -> Iterator[str]:
-    """Serves these `args` on a free port; yields the address once /readyz answers 200."""
+    """Serves these `args` on a free port; yields the address once /readyz answers 200.
+
+    Nothing learned is taken from or left for another run unless the test says where.
+    """
     port = free_port()
+    application_args = {
+        **application_args,
+        "routing": {"keeps_state": False} | application_args.get("routing", {}),
+        "telemetry": {"decision_log": False} | application_args.get("telemetry", {}),
+    }
     file = {
         "proxy_location": "HeadOnly",
         "http_options": {"host": "127.0.0.1", "port": port},

@@ -84,8 +84,11 @@ def parse_ask(
         sequences=_integer(body, "n", minimum=1) or 1,
         is_length_fixed=_boolean(body, "ignore_eos"),
         is_streamed=is_streamed,
-        task=headers.get("x-task", "default"),
+        task=_task(headers, config),
         slo_class=objective.slo_class,
+        max_share=objective.max_share,
+        is_returning=_is_returning(headers),
+        session_id=headers.get("x-session-id"),
         priority=_priority(body.pop("priority", None), service_tier),
         trace_headers={k: headers[k] for k in ("traceparent", "tracestate") if k in headers},
     )
@@ -179,6 +182,18 @@ def _served_tier(service_tier: Any) -> str | None:
             param="service_tier",
         )
     return "default" if service_tier == "auto" else str(service_tier)
+
+
+def _task(headers: Mapping[str, str], config: AppConfig) -> str:
+    """The task that tiers are scored for; one that no tier knows is the default."""
+    task = headers.get("x-task", "default")
+    known = any(task in tier.routing.quality for tier in config.llm_configs)
+    return task if known else "default"
+
+
+def _is_returning(headers: Mapping[str, str]) -> bool:
+    """The OpenAI SDKs count their retries; they wait as long as Retry-After says."""
+    return headers.get("x-stainless-retry-count", "0") not in ("", "0")
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

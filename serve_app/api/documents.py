@@ -11,7 +11,10 @@ _SLO = {
         "tpot_ms": {"type": "number"},
         "attainment": {"type": "number"},
         "expected_output_tokens": {"type": "integer"},
-        "on_infeasible": {"enum": ["degrade", "reject"]},
+        "on_infeasible": {
+            "type": "array",
+            "items": {"enum": ["degrade", "fit", "queue", "reject"]},
+        },
     },
 }
 

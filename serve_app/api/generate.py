@@ -19,7 +19,6 @@ from serve_app.api.responses import (
 )
 from serve_app.api.service import Service
 from serve_app.errors import BodyTooLarge
-from serve_app.routing.admission import admit
 from serve_app.telemetry.explain import explain
 from serve_app.telemetry.records import RequestRecord
 
@@ -43,7 +42,6 @@ async def route(request: Request) -> Response:
         endpoint, body, request.headers, service.config, arrived_at_s=time.monotonic()
     )
     decision = await service.dispatcher.decide(parsed.ask)
-    admit(decision, max_outstanding_s=service.config.admission.max_outstanding_s)
     return JsonResponse(explain(parsed.ask.request_id, decision))
 
 

@@ -1,6 +1,7 @@
 """The endpoints that tell: models, state, decisions, tokens, health."""
 
 import asyncio
+import math
 import time
 from typing import Any
 
@@ -13,6 +14,8 @@ from serve_app.api.generate import read_body
 from serve_app.api.responses import JsonResponse
 from serve_app.api.service import Service
 from serve_app.errors import InvalidRequest, TandemError, Unavailable, UnknownModel
+from serve_app.routing.latency import predict
+from serve_app.routing.types import TierView
 
 _LOAD_TIMEOUT_S = 1.0
 
@@ -61,11 +64,14 @@ async def router_state(request: Request) -> Response:
 async def decision(request: Request) -> Response:
     """Why an ended request went where it went, and how it ended."""
     decision_id = request.path_params["decision_id"]
-    found = _service(request).recorder.decision(decision_id)
+    recorder = _service(request).recorder
+    found = recorder.decision(decision_id)
+    if found is None:
+        found = await asyncio.to_thread(recorder.logged_decision, decision_id)
     if found is None:
         raise UnknownDecision(
-            f"There is no decision {decision_id[:64]!r} in memory; this router keeps the last "
-            f"{_service(request).config.telemetry.decisions_kept}."
+            f"There is no decision {decision_id[:64]!r} in memory, where this router keeps the "
+            f"last {_service(request).config.telemetry.decisions_kept}, nor in the decision log."
         )
     return JsonResponse(found)
 
@@ -111,7 +117,11 @@ async def readyz(request: Request) -> Response:
 
 def _tier_card(service: Service, tier: str) -> dict[str, Any]:
     view = service.states[tier].view(time.monotonic())
-    step_s = view.profile.step_s(view.load.sequences + 1) * view.correction.factor
+    raw = predict(
+        view.profile, view.load, prompt_tokens=1, output_tokens=1, sequences=1,
+        max_num_seqs=view.max_num_seqs,
+    )  # fmt: skip
+    step_s = view.calibrator.correction.applied(raw).step_s
     return {
         "id": tier,
         "object": "model",
@@ -146,7 +156,8 @@ def _tier_state(service: Service, tier: str, load: Load | None, now: float) -> d
         "replicas": state.num_replicas,
         "in_flight": state.ledger.num_in_flight,
         "predicted_wait_ms": round(view.load.slot_wait_s * 1000, 1),
-        "mean_output_tokens": round(view.mean_output_tokens, 1),
+        "mean_output_tokens": round(view.lengths.mean_tokens, 1),
+        "shadow_price": round(view.price.price, 3),
         "profile": {
             "prefill_base_ms": round(view.profile.prefill_base_s * 1000, 3),
             "prefill_per_token_ms": round(view.profile.prefill_per_token_s * 1000, 4),
@@ -154,12 +165,23 @@ def _tier_state(service: Service, tier: str, load: Load | None, now: float) -> d
             "step_per_sequence_ms": round(view.profile.step_per_sequence_s * 1000, 4),
             "is_measured": view.profile.is_measured,
         },
-        "correction": {
-            "factor": round(view.correction.factor, 4),
-            "log_spread": round(view.correction.log_spread, 4),
-            "observations": view.correction.observations,
-        },
+        "learned": _learned(view),
         "engine": load,
+    }
+
+
+def _learned(view: TierView) -> dict[str, Any]:
+    """What the outcomes so far made of the raw prediction."""
+    correction, error = view.calibrator.correction, view.calibrator.e2e_error
+    return {
+        "prefill_factor": round(math.exp(correction.log_prefill), 4),
+        "step_factor": round(math.exp(correction.log_step), 4),
+        "fixed_ms": round(correction.fixed_s * 1000, 1),
+        "factor": round(math.exp(error.level), 4),
+        "log_spread": round(error.spread, 4),
+        "observations": error.observations,
+        "is_drifting": error.is_drifting,
+        "trust": round(view.trust, 3),
     }
 
 

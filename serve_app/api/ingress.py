@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,14 +14,18 @@ from ray import serve
 from ray.serve import metrics
 from ray.serve.handle import DeploymentHandle
 
+from deployments.local_models import tandem_home
 from deployments.messages import Load
 from serve_app.api.http import http_app
+from serve_app.api.memory import Memory
 from serve_app.api.service import Service
-from serve_app.config import AppConfig
+from serve_app.config import AppConfig, RoutingConfig, TelemetryConfig
 from serve_app.dispatcher import Dispatcher
 from serve_app.haproxy import lost_aborts_warning
 from serve_app.readiness import Readiness
-from serve_app.routing.state import TierSettings, TierState
+from serve_app.routing.live.state import TierSettings, TierState
+from serve_app.storage.locations import open_storage
+from serve_app.telemetry.decision_log import DecisionLog
 from serve_app.telemetry.metrics import Metrics
 from serve_app.telemetry.recorder import Recorder
 from serve_app.telemetry.tracing import tracer
@@ -72,11 +77,18 @@ class Router:
 
     @asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
-        watching = asyncio.create_task(self._service.readiness.watch())
+        service = self._service
+        tasks = [asyncio.create_task(service.readiness.watch())]
+        if service.memory is not None:
+            tasks.append(asyncio.create_task(service.memory.run()))
         try:
             yield
         finally:
-            watching.cancel()
+            for task in tasks:
+                task.cancel()
+            # Awaited, because the last thing a memory does is to save.
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(service.recorder.close)
 
 
 def _service(
@@ -88,7 +100,8 @@ def _service(
     default_tokens = config.routing.default_output_tokens
     states = {t: TierState(s, default_output_tokens=default_tokens) for t, s in settings.items()}
     tiers = {tier: HandleTier(tier, handle) for tier, handle in handles.items()}
-    app_name = serve.get_replica_context().app_name
+    context = serve.get_replica_context()
+    app_name = context.app_name
 
     async def count_replicas() -> Mapping[str, int]:
         return await asyncio.to_thread(_running_replicas, app_name, deployments)
@@ -102,11 +115,36 @@ def _service(
         tracer(),
         is_logging=config.telemetry.access_log,
         decisions_kept=config.telemetry.decisions_kept,
+        decision_log=_decision_log(config.telemetry, context.replica_id.unique_id),
+        objective=config.routing.objective,
+        replica=context.replica_id.unique_id,
     )
     dispatcher = Dispatcher(
         config, tiers, states, readiness.counters, recorder, clock=time.monotonic
     )
-    return Service(config, dispatcher, readiness, states, recorder, load)
+    memory = _memory(config.routing, states, app_name)
+    return Service(config, dispatcher, readiness, states, recorder, load, memory)
+
+
+def _decision_log(telemetry: TelemetryConfig, replica: str) -> DecisionLog | None:
+    if not telemetry.decision_log:
+        return None
+    folder = telemetry.decision_log_folder
+    return DecisionLog(
+        Path(folder).expanduser() if folder else tandem_home() / "decisions",
+        replica=replica,
+        max_bytes=telemetry.decision_log_file_mb * 1_000_000,
+        max_files=telemetry.decision_log_files,
+    )
+
+
+def _memory(
+    routing: RoutingConfig, states: Mapping[str, TierState], app_name: str
+) -> Memory | None:
+    if not routing.keeps_state:
+        return None
+    uri = routing.state or str(tandem_home() / "learned" / f"{app_name}.json")
+    return Memory(states, open_storage(uri), every_s=routing.state_every_s)
 
 
 def _running_replicas(app_name: str, deployments: Mapping[str, str]) -> dict[str, int]:

@@ -38,11 +38,15 @@ def decision_headers(record: RequestRecord, parsed: Parsed, *, now: float) -> di
     if record.decision is not None and record.candidate is not None:
         headers["x-router-selected-model"] = record.candidate.tier
         headers["x-router-reason"] = str(record.decision.reason)
-        headers["x-router-predicted-e2e-ms"] = _ms(record.candidate.time.e2e_s)
+        headers["x-router-predicted-e2e-ms"] = _ms(record.candidate.e2e_s)
         if record.ask.slo.e2e_ms is not None:
             headers["x-router-slo-e2e-ms"] = f"{record.ask.slo.e2e_ms:g}"
         if not record.ask.slo.is_empty:
             headers["x-router-slo-probability"] = f"{record.candidate.probability:.3f}"
+    if record.decision is not None and record.decision.fitted_max_tokens is not None:
+        headers["x-router-fitted-max-tokens"] = str(record.decision.fitted_max_tokens)
+    if record.is_insured:
+        headers["x-router-insured"] = "true"
     if record.overhead_s is not None:
         headers["x-router-overhead-ms"] = _ms(record.overhead_s)
     is_met = record.is_slo_met(now) if record.finished_at_s is not None else None

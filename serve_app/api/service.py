@@ -4,16 +4,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from deployments.messages import Load
+from serve_app.api.memory import Memory
 from serve_app.config import AppConfig
 from serve_app.dispatcher import Dispatcher
 from serve_app.readiness import Readiness
-from serve_app.routing.state import TierState
+from serve_app.routing.live.state import TierState
 from serve_app.telemetry.recorder import Recorder
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The router's parts, as the routes need them. load: asks one replica of a tier, now."""
+    """The router's parts, as the routes need them.
+
+    load: asks one replica of a tier, now. memory: keeps what was learned; None keeps nothing.
+    """
 
     config: AppConfig
     dispatcher: Dispatcher
@@ -21,3 +25,4 @@ class Service:
     states: Mapping[str, TierState]
     recorder: Recorder
     load: Callable[[str], Awaitable[Load]]
+    memory: Memory | None

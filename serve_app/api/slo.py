@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from deployments.spec import Strict
-from serve_app.config import AppConfig, OnInfeasible, SloClass
+from serve_app.config import AppConfig, Chain, SloClass, as_chain
 from serve_app.errors import InvalidRequest, UnknownModel
 from serve_app.routing.types import Slo
 
@@ -28,7 +28,12 @@ class SloBody(Strict):
     tpot_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
     attainment: float | None = Field(None, gt=0, lt=1)
     expected_output_tokens: int | None = Field(None, ge=1)
-    on_infeasible: OnInfeasible | None = None
+    on_infeasible: Chain | None = Field(None, min_length=1)
+
+    @field_validator("on_infeasible", mode="before")
+    @classmethod
+    def _chain(cls, value: Any) -> Any:
+        return as_chain(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Objective:
 
     slo: Slo
     slo_class: str | None
+    max_share: float
     expected_output_tokens: int | None
     deadline_s: float
     warnings: tuple[str, ...] = ()
@@ -63,15 +69,16 @@ def resolve(
             source = source or "header"
     named = _class(class_name or headers.get("x-slo-class"), config)
     chosen, chosen_name, source = _fill(limits, named, timeout_s, source, config)
-    on_infeasible = asked.on_infeasible or (chosen.on_infeasible if chosen else "reject")
     return Objective(
         slo=Slo(
             **limits,
             attainment=asked.attainment or (chosen.attainment if chosen else 0.95),
-            is_degradable=on_infeasible == "degrade",
+            on_infeasible=asked.on_infeasible or _chain_of(chosen, source),
+            is_insured=chosen is not None and chosen.insured and not is_streamed,
             source=source or "none",
         ),
         slo_class=chosen_name,
+        max_share=chosen.max_share if chosen else 1.0,
         expected_output_tokens=asked.expected_output_tokens
         or (chosen.expected_output_tokens if chosen else None),
         deadline_s=min(timeout_s or math.inf, config.admission.max_deadline_s),
@@ -100,6 +107,15 @@ def _fill(
         return None, None, ""
     _take(limits, config.slo_classes[default])
     return config.slo_classes[default], default, "default"
+
+
+def _chain_of(chosen: SloClass | None, source: str) -> Chain:
+    """What the class says; but a reply is shortened only for callers who asked for that class."""
+    if chosen is None:
+        return ("reject",)
+    if source == "default":
+        return tuple(step for step in chosen.on_infeasible if step != "fit")
+    return chosen.on_infeasible
 
 
 def _take(limits: dict[str, float | None], slo_class: SloClass) -> None:

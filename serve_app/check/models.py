@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.local_models import resolve_source
-from serve_app.routing.prior import ModelShape
+from serve_app.routing.speed.prior import ModelShape
 
 # From each model's config.json on Hugging Face; parameters as its safetensors count them.
 _KNOWN = {

@@ -64,6 +64,8 @@ def _type(annotation: Any) -> str:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin is list:
         return f"list of {_type(arguments[0])}"
+    if origin is tuple:
+        return f"one or a list of {_type(arguments[0])}"
     if origin is dict:
         return "map" if arguments[1] is Any else f"map of {_type(arguments[1])}"
     if arguments:
@@ -82,6 +84,8 @@ def _default(field: FieldInfo) -> str:
         return ""
     if isinstance(default, BaseModel):
         return "its defaults"
+    if isinstance(default, tuple):
+        default = ", ".join(default)
     text = str(default).lower() if isinstance(default, bool) else str(default)
     return f"`{text}`" if text not in ("{}", "[]") else "empty"
 

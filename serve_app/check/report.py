@@ -68,7 +68,7 @@ def _say_of_classes(
         mine = [verdict for verdict in verdicts if verdict.slo_class == name]
         if not mine or any(verdict.is_feasible for verdict in mine):
             continue
-        is_rejected = slo_class.on_infeasible == "reject"
+        is_rejected = not {"degrade", "fit"} & set(slo_class.on_infeasible)
         message = "no tier of known speed meets it, not even when idle"
         if slo_class.e2e_ms is not None:
             smallest_s = min(verdict.candidate.smallest_e2e_s for verdict in mine)
@@ -114,10 +114,10 @@ def _class_dict(verdict: ClassVerdict) -> dict[str, Any]:
         "class": verdict.slo_class,
         "tier": verdict.tier,
         "prompt_tokens": candidate.prompt_tokens,
-        "output_tokens": candidate.output_tokens,
-        "idle_e2e_ms": round(candidate.idle_time.e2e_s * 1000, 1),
-        "idle_ttft_ms": round(candidate.idle_time.ttft_s * 1000, 1),
-        "idle_tpot_ms": round(candidate.idle_time.step_s * 1000, 2),
+        "output_tokens": round(candidate.output_tokens),
+        "idle_e2e_ms": round(candidate.idle_e2e_s * 1000, 1),
+        "idle_ttft_ms": round(candidate.idle.time.ttft_s * 1000, 1),
+        "idle_tpot_ms": round(candidate.idle.time.step_s * 1000, 2),
         "probability": round(candidate.probability, 4),
         "is_feasible": candidate.is_feasible,
         "smallest_e2e_ms": round(candidate.smallest_e2e_s * 1000, 1),

@@ -1,6 +1,6 @@
 """Does a tier fit its accelerators, and how fast is it when idle? Config in, verdicts out.
 
-Figures come from published data, not from a run: `serve_app.routing.prior` says how far off.
+Figures come from published data, not from a run: `serve_app.routing.speed.prior` says how far off.
 """
 
 from dataclasses import dataclass
@@ -9,11 +9,13 @@ from deployments.spec import TierSpec
 from serve_app.check.capacity import accelerators_per_replica
 from serve_app.check.models import find_shape
 from serve_app.config import AppConfig, SloClass
-from serve_app.routing.accelerators import ACCELERATORS, Accelerator
-from serve_app.routing.calibration import SPREAD_OF_MEASUREMENT, Correction
-from serve_app.routing.latency import LatencyProfile, TierLoad
-from serve_app.routing.policy import assess
-from serve_app.routing.prior import ModelShape, prior_profile
+from serve_app.routing.assess import assess
+from serve_app.routing.calibration import Calibrator
+from serve_app.routing.latency import IDLE, LatencyProfile
+from serve_app.routing.lengths import OutputLengths
+from serve_app.routing.live.prices import ShadowPrice
+from serve_app.routing.speed.accelerators import ACCELERATORS, Accelerator
+from serve_app.routing.speed.prior import ModelShape, prior_profile
 from serve_app.routing.types import Candidate, RoutingRequest, Slo, TierView
 
 # The founding case: 512 prompt tokens, 313 reply tokens.
@@ -140,9 +142,10 @@ def idle_view(tier: TierSpec, size: TierSize, *, default_output_tokens: int) -> 
         context_tokens=size.context_tokens,
         max_num_seqs=_max_num_seqs(tier),
         profile=size.profile,
-        correction=Correction(0.0, SPREAD_OF_MEASUREMENT, 0),
-        load=TierLoad(),
-        mean_output_tokens=float(default_output_tokens),
+        load=IDLE,
+        lengths=OutputLengths(default_output_tokens),
+        calibrator=Calibrator(is_measured=True),
+        price=ShadowPrice(),
         min_prompt_tokens=tier.routing.min_prompt_tokens,
         max_prompt_tokens=tier.routing.max_prompt_tokens,
     )
@@ -166,16 +169,22 @@ def judge_classes(config: AppConfig, sizes: list[TierSize]) -> list[ClassVerdict
         idle_view(tier, size, default_output_tokens=config.routing.default_output_tokens)
         for tier, size in zip(config.llm_configs, sizes, strict=True)
     ]
+    objective = config.routing.objective
     return [
-        ClassVerdict(name, view.tier, assess(_request(slo_class, view.tier), view))
+        ClassVerdict(
+            name, view.tier, assess(_request(slo_class, view.tier, config), view, objective)
+        )
         for name, slo_class in config.slo_classes.items()
         for view in views if view is not None
     ]  # fmt: skip
 
 
-def _request(slo_class: SloClass, tier: str) -> RoutingRequest:
+def _request(slo_class: SloClass, tier: str, config: AppConfig) -> RoutingRequest:
+    """A usual request of the class, its reply exactly as long as expected."""
+    tokens = slo_class.expected_output_tokens or config.routing.default_output_tokens
     return RoutingRequest(
         prompt_tokens={tier: PROMPT_TOKENS},
         slo=Slo(slo_class.e2e_ms, slo_class.ttft_ms, slo_class.tpot_ms, slo_class.attainment),
-        expected_output_tokens=slo_class.expected_output_tokens,
+        max_tokens=tokens,
+        is_length_fixed=True,
     )

@@ -59,10 +59,11 @@ def _class_table(report: Report) -> Table:
     table = _table("What an idle tier can promise", columns)
     for verdict in report.classes:
         candidate = verdict.candidate
-        time = candidate.idle_time
+        time = candidate.idle.time
         table.add_row(
-            verdict.slo_class, verdict.tier, str(candidate.output_tokens),
-            f"{time.ttft_s * 1000:.0f} ms", f"{time.step_s * 1000:.1f} ms", f"{time.e2e_s:.2f} s",
+            verdict.slo_class, verdict.tier, f"{candidate.output_tokens:.0f}",
+            f"{time.ttft_s * 1000:.0f} ms", f"{time.step_s * 1000:.1f} ms",
+            f"{candidate.idle_e2e_s:.2f} s",
             f"{candidate.probability:.2f}", "yes" if verdict.is_feasible else "no",
             f"{candidate.smallest_e2e_s * 1000:.0f}",
         )  # fmt: skip

@@ -38,9 +38,10 @@ def dry_run(config: AppConfig, body: dict[str, Any]) -> tuple[dict[str, Any], li
         if tier.model_id in tiers
     }
     ask = parse_ask("chat", dict(body), {}, config, arrived_at_s=0.0).ask
-    decision = choose(ask.routing_request(prompt_tokens), views, objective=config.routing.objective)
+    request = ask.routing_request(prompt_tokens, now=0.0)
+    decision = choose(request, views, objective=config.routing.objective)
     try:
-        admit(decision, max_outstanding_s=config.admission.max_outstanding_s)
+        admit(decision, max_outstanding_s=config.admission.max_outstanding_s, retry_after_s={})
     except TandemError as err:
         notes.append(f"A server would answer {err.status}: {err.message}")
     return explain("dry-run", decision), notes

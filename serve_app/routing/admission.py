@@ -1,7 +1,10 @@
 """Admits a decided request or says why not. Decision in, error or nothing out; knows no clock."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
+from serve_app.config import Objective
 from serve_app.errors import (
     ContextWindowExceeded,
     InvalidRequest,
@@ -10,13 +13,22 @@ from serve_app.errors import (
     TandemError,
     Unavailable,
 )
-from serve_app.routing.types import Candidate, Decision
+from serve_app.routing.assess import assess
+from serve_app.routing.live.ledger import Ledger
+from serve_app.routing.types import Candidate, Decision, RoutingRequest, TierView
 
 _ROUND_MS = 10
+_LEAST_RETRY_S = 0.05
+_OBJECTIVE: Objective = "best_quality_within_slo"
 
 
-def admit(decision: Decision, *, max_outstanding_s: float) -> Candidate:
+def admit(
+    decision: Decision, *, max_outstanding_s: float, retry_after_s: Mapping[str, float]
+) -> Candidate:
     """Returns the selected candidate, or raises what the caller should be told.
+
+    Args:
+        retry_after_s: by tier that could serve the request when idle, when it could again.
 
     Raises:
         ContextWindowExceeded: the prompt and its reply fit no tier's window.
@@ -26,24 +38,68 @@ def admit(decision: Decision, *, max_outstanding_s: float) -> Candidate:
     """
     selected = decision.selected
     if selected is None:
-        raise _refusal(decision)
+        raise _refusal(decision, retry_after_s)
     if selected.time.wait_s > max_outstanding_s:
         raise Saturated(
             f"Tier {selected.tier!r} has {selected.time.wait_s:.0f} s of work ahead of this "
             f"request, more than the {max_outstanding_s:.0f} s that admission.max_outstanding_s "
             "allows. Retry later.",
             retry_after_s=selected.time.wait_s - max_outstanding_s / 2,
+            tier=selected.tier,
         )
     return selected
 
 
-def _refusal(decision: Decision) -> TandemError:
+def possible_when_idle(decision: Decision) -> list[Candidate]:
+    """Those that only the load of the moment keeps from meeting the SLO."""
+    if decision.selected is not None:
+        return []
+    return [c for c in decision.candidates if c.is_feasible_when_idle]
+
+
+def drains_after_s(
+    request: RoutingRequest, view: TierView, ledger: Ledger, *, replicas: int, now: float
+) -> float:
+    """Seconds until so much work has finished that the tier could take this request afresh.
+
+    The number of sequences that must go is found by bisection over lighter loads, each judged as
+    a request would be; the time they need is read from their own predictions.
+    """
+    fresh = replace(request, elapsed_s=0.0, max_share=1.0)
+    sequences = max(1, math.ceil(view.load.sequences))
+    low, high = 0, sequences
+    while low < high:
+        middle = (low + high) // 2
+        if _is_feasible_without(fresh, view, middle / sequences):
+            high = middle
+        else:
+            low = middle + 1
+    leaving = high * max(1, replicas)
+    in_flight = ledger.num_in_flight
+    drained_s = ledger.drained_after_s(min(leaving, in_flight), now=now)
+    if leaving > in_flight:
+        # Those that were promised a place are not in flight yet; they take their turn first.
+        drained_s += (leaving - in_flight) * view.load.turnover_s / max(1, view.max_num_seqs)
+    return max(_LEAST_RETRY_S, drained_s)
+
+
+def _is_feasible_without(request: RoutingRequest, view: TierView, share: float) -> bool:
+    load = view.load
+    lighter = replace(
+        load,
+        sequences=load.sequences * (1.0 - share),
+        queued_tokens=load.queued_tokens * (1.0 - share),
+        slot_wait_s=0.0 if share > 0 else load.slot_wait_s,
+    )
+    return assess(request, replace(view, load=lighter), _OBJECTIVE).is_feasible
+
+
+def _refusal(decision: Decision, retry_after_s: Mapping[str, float]) -> TandemError:
+    possible = possible_when_idle(decision)
+    if possible:
+        return _saturated(decision, possible, retry_after_s)
     if not decision.eligible:
         return _no_tier(decision)
-    attainment = decision.slo.attainment
-    possible = [c for c in decision.eligible if c.idle_probability >= attainment]
-    if possible:
-        return _saturated(decision, possible)
     return _infeasible(decision)
 
 
@@ -69,13 +125,26 @@ def _no_tier(decision: Decision) -> TandemError:
     )
 
 
-def _saturated(decision: Decision, possible: list[Candidate]) -> Saturated:
-    soonest = min(possible, key=lambda c: c.time.e2e_s - c.idle_time.e2e_s)
-    excess_s = max(0.05, soonest.time.e2e_s - soonest.idle_time.e2e_s)
+def _saturated(
+    decision: Decision, possible: list[Candidate], retry_after_s: Mapping[str, float]
+) -> Saturated:
+    def wait_s(candidate: Candidate) -> float:
+        excess_s = max(_LEAST_RETRY_S, candidate.e2e_s - candidate.idle_e2e_s)
+        return retry_after_s.get(candidate.tier, excess_s)
+
+    soonest = min(possible, key=wait_s)
+    if soonest.excluded == "class-share":
+        return Saturated(
+            f"Requests of this class already fill their share of tier {soonest.tier!r} "
+            f"(slo_classes: max_share). Retry in about {wait_s(soonest):.1f} s.",
+            retry_after_s=wait_s(soonest),
+            tier=soonest.tier,
+        )
     return Saturated(
         f"No tier can meet the SLO of {_asked(decision)} now; {soonest.tier!r} could once the "
-        f"work ahead has drained, in about {excess_s:.1f} s. Retry then.",
-        retry_after_s=excess_s,
+        f"work ahead has drained, in about {wait_s(soonest):.1f} s. Retry then.",
+        retry_after_s=wait_s(soonest),
+        tier=soonest.tier,
     )
 
 

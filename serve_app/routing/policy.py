@@ -1,152 +1,192 @@
 """Chooses a tier. Data in, Decision out; knows no HTTP, no Ray, no clock."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
-from serve_app.routing.latency import IDLE, ReplyTime, TierLoad, predict
-from serve_app.routing.lengths import expected_output_tokens
+from serve_app.config import Objective
+from serve_app.routing.assess import assess
 from serve_app.routing.types import (
     Candidate,
     Decision,
-    Exclusion,
     Reason,
     RoutingRequest,
-    Slo,
     TierView,
 )
 
+_BUSY_FILL = 0.5
+_EXPLORED_SHARE = 0.01
+_EXPLORED_AFTER_S = 60.0
+_EXPLORED_BELOW_FILL = 0.25
+_LEAST_FIT_TOKENS = 16
+_INSURED_ABOVE = 0.5
 
-def choose(request: RoutingRequest, views: Sequence[TierView], *, objective: str) -> Decision:
+
+def choose(request: RoutingRequest, views: Sequence[TierView], *, objective: Objective) -> Decision:
     """Chooses the best tier that still meets the request's SLO.
 
     Feasible is a tier whose probability of meeting the SLO now reaches the asked attainment. Among
     those `objective` decides: `best_quality_within_slo` or `cheapest_within_slo`. With no feasible
-    tier, a degradable request goes to the likeliest one, any other to none.
+    tier, the request's own `on_infeasible` chain says what to try.
     """
-    candidates = tuple(assess(request, view) for view in views)
+    candidates = tuple(assess(request, view, objective) for view in views)
     eligible = [candidate for candidate in candidates if candidate.excluded is None]
-    selected, reason = _select(request, eligible, objective)
-    if selected and reason != "pinned" and _lost_to_context(selected, candidates, objective):
-        reason = "context-window"
-    return Decision(selected, reason, request.slo, candidates)
-
-
-def assess(request: RoutingRequest, view: TierView) -> Candidate:
-    """Predicts what one tier would do with the request, now and when idle."""
-    prompt_tokens = request.prompt_tokens[view.tier]
-    context_left = view.context_tokens - prompt_tokens
-    output_tokens = expected_output_tokens(
-        request, mean_tokens=view.mean_output_tokens, context_left=context_left
-    )
-    time = _time(request, view, view.load, prompt_tokens, output_tokens)
-    idle_time = _time(request, view, IDLE, prompt_tokens, output_tokens)
-    probability = _probability(request.slo, view, time)
-    excluded = _exclusion(request, view, prompt_tokens)
-    return Candidate(
-        tier=view.tier,
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
-        time=time,
-        idle_time=idle_time,
-        p95_e2e_s=view.correction.bound_s(time.e2e_s, 0.95),
-        probability=probability,
-        idle_probability=_probability(request.slo, view, idle_time),
-        smallest_e2e_s=view.correction.bound_s(time.e2e_s, request.slo.attainment),
-        largest_output_tokens=_largest_output(request.slo, view, idle_time),
-        quality=view.quality_for(request.task),
-        cost_usd=view.usd_per_hour / 3600 * idle_time.e2e_s / max(1.0, view.load.sequences + 1),
-        correction_factor=view.correction.factor,
-        excluded=excluded,
-        is_feasible=excluded is None and probability >= request.slo.attainment,
+    feasible = [candidate for candidate in eligible if candidate.probability >= _needed(request)]
+    if not feasible:
+        return _infeasible(request, eligible, candidates)
+    best = _best(feasible)
+    explored = _explored(request, best, feasible)
+    selected = explored or best
+    return Decision(
+        selected,
+        _reason(request, selected, candidates, objective),
+        request.slo,
+        candidates,
+        wanted=_wanted(request, selected, candidates),
+        is_exploration=explored is not None,
+        insured=_insured(request, selected, eligible),
     )
 
 
-def _select(
-    request: RoutingRequest, eligible: list[Candidate], objective: str
-) -> tuple[Candidate | None, Reason | None]:
-    if not eligible:
-        return None, None
-    preference = _preference(objective)
-    if request.slo.is_empty:
-        return max(eligible, key=preference), "pinned" if request.pinned_tier else "no-slo"
-    feasible = [candidate for candidate in eligible if candidate.is_feasible]
-    if feasible and request.pinned_tier:
-        return feasible[0], "pinned"
-    if feasible:
-        is_best = objective == "best_quality_within_slo"
-        reason: Reason = "best-quality-within-slo" if is_best else "cheapest-within-slo"
-        return max(feasible, key=preference), reason
-    if not request.slo.is_degradable:
-        return None, None
-    likeliest = max(eligible, key=lambda c: (c.probability, -c.time.e2e_s))
-    return likeliest, "pinned" if request.pinned_tier else "slo-degraded"
+def _needed(request: RoutingRequest) -> float:
+    return 0.0 if request.slo.is_empty else request.slo.attainment
 
 
-def _preference(objective: str) -> Callable[[Candidate], tuple[float, float]]:
-    if objective == "cheapest_within_slo":
-        return lambda c: (-c.cost_usd, c.quality)
-    return lambda c: (c.quality, -c.time.e2e_s)
+def _best(feasible: list[Candidate]) -> Candidate:
+    """The highest score; a tier that was just crowded must be clear of the edge first.
+
+    Without that, a tier at the edge of its capacity would win and lose every other request.
+    """
+    clear = [c for c in feasible if not c.was_crowded or c.probability >= _clear_of(c)]
+    candidates = clear or feasible
+    is_busy = max(candidate.fill for candidate in candidates) >= _BUSY_FILL
+    direction = -1.0 if is_busy else 1.0
+    # Equals are packed while there is room, so that a replica can go, and spread when there is not.
+    return max(candidates, key=lambda c: (c.score, direction * c.fill, -c.e2e_s))
 
 
-def _lost_to_context(
-    selected: Candidate, candidates: tuple[Candidate, ...], objective: str
-) -> bool:
-    """True when the prompt did not fit a tier that would have been preferred."""
-    preference = _preference(objective)
-    return any(
-        candidate.excluded == "context-window" and preference(candidate) > preference(selected)
-        for candidate in candidates
-    )
+def _clear_of(candidate: Candidate) -> float:
+    attainment = candidate.slo.attainment
+    return attainment + (1.0 - attainment) / 2
 
 
-def _exclusion(request: RoutingRequest, view: TierView, prompt_tokens: int) -> Exclusion | None:
-    if request.pinned_tier is not None and request.pinned_tier != view.tier:
-        return "not-pinned"
-    if not view.is_ready:
-        return "starting"
-    # A reply of explicit length must fit as well; without one the engine fills what is left.
-    if prompt_tokens + max(1, request.max_tokens or 1) > view.context_tokens:
+def _reason(
+    request: RoutingRequest,
+    selected: Candidate,
+    candidates: tuple[Candidate, ...],
+    objective: Objective,
+) -> Reason:
+    if request.pinned_tier:
+        return "pinned"
+    if any(c.excluded == "context-window" and c.score > selected.score for c in candidates):
         return "context-window"
-    if request.pinned_tier is None and (
-        prompt_tokens < view.min_prompt_tokens
-        or (view.max_prompt_tokens is not None and prompt_tokens > view.max_prompt_tokens)
-    ):
-        return "prompt-rule"
-    return None
+    if request.slo.is_empty:
+        return "no-slo"
+    is_best = objective == "best_quality_within_slo"
+    return "best-quality-within-slo" if is_best else "cheapest-within-slo"
 
 
-def _time(
-    request: RoutingRequest, view: TierView, load: TierLoad, prompt_tokens: int, output_tokens: int
-) -> ReplyTime:
-    raw = predict(
-        view.profile,
-        load,
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
-        sequences=request.sequences,
-        max_num_seqs=view.max_num_seqs,
-    )
-    return raw.scaled(view.correction.factor)
+def _wanted(
+    request: RoutingRequest, selected: Candidate | None, candidates: tuple[Candidate, ...]
+) -> Candidate | None:
+    """The best of those that an idle machine would allow; the selected one when it is that."""
+    better = [
+        c for c in candidates
+        if (selected is None or c.quality > selected.quality)
+        and not c.is_feasible
+        and c.is_feasible_when_idle
+    ]  # fmt: skip
+    return max(better, key=lambda c: c.quality, default=selected)
 
 
-def _probability(slo: Slo, view: TierView, time: ReplyTime) -> float:
-    """The least likely of the asked limits; they share their causes, so no product."""
-    limits = [(time.e2e_s, slo.e2e_ms), (time.ttft_s, slo.ttft_ms), (time.step_s, slo.tpot_ms)]
-    return min(
-        (
-            view.correction.probability(predicted_s, limit_ms / 1000)
-            for predicted_s, limit_ms in limits
-            if limit_ms is not None
-        ),
-        default=1.0,
-    )
+def _explored(
+    request: RoutingRequest, best: Candidate, feasible: list[Candidate]
+) -> Candidate | None:
+    """Now and then a tier that was not heard of for long, where that risks no SLO.
+
+    What is believed of a tier that nobody uses is old, and a wrong belief would never be found
+    out. One request in a hundred is the bound, and only on a tier with room.
+    """
+    if request.draw >= _EXPLORED_SHARE or request.pinned_tier:
+        return None
+    unheard = [
+        c for c in feasible
+        if c is not best
+        and (c.silence_s is None or c.silence_s > _EXPLORED_AFTER_S)
+        and c.fill < _EXPLORED_BELOW_FILL
+        and c.probability >= _clear_of(c)
+    ]  # fmt: skip
+    return max(unheard, key=lambda c: c.score, default=None)
 
 
-def _largest_output(slo: Slo, view: TierView, idle_time: ReplyTime) -> int:
-    """Longest reply, in tokens, that the idle tier finishes within the SLO; 0 when none."""
+def _insured(
+    request: RoutingRequest, selected: Candidate, eligible: list[Candidate]
+) -> Candidate | None:
+    if not request.slo.is_insured or request.slo.e2e_ms is None:
+        return None
+    middling = [
+        c for c in eligible
+        if c.score > selected.score and _INSURED_ABOVE <= c.probability < request.slo.attainment
+    ]  # fmt: skip
+    return max(middling, key=lambda c: c.score, default=None)
+
+
+def _infeasible(
+    request: RoutingRequest, eligible: list[Candidate], candidates: tuple[Candidate, ...]
+) -> Decision:
+    """Walks the chain `on_infeasible` until something applies."""
+    wanted = _wanted(request, None, candidates)
+    refused = Decision(None, None, request.slo, candidates, wanted=wanted)
+    for step in request.slo.on_infeasible:
+        if step == "reject":
+            return refused
+        if step == "queue" and wanted is not None:
+            return replace(refused, is_queued=True)
+        if step == "fit":
+            fitted = _fitted(request, eligible)
+            if fitted is not None:
+                tokens = fitted.forecast.length.most
+                reason = _degraded(request)
+                return replace(refused, selected=fitted, reason=reason, fitted_max_tokens=tokens)
+        if step == "degrade" and eligible:
+            likeliest = max(eligible, key=lambda c: (c.probability, -c.e2e_s))
+            return replace(refused, selected=likeliest, reason=_degraded(request))
+    return refused
+
+
+def _degraded(request: RoutingRequest) -> Reason:
+    return "pinned" if request.pinned_tier else "slo-degraded"
+
+
+def _fitted(request: RoutingRequest, eligible: list[Candidate]) -> Candidate | None:
+    """The best tier for which the limit is long enough for a usual reply, else the one with the
+    longest; with that limit applied.
+    """
+    slo = request.slo
     if slo.e2e_ms is None:
-        return view.context_tokens
-    affordable_s = slo.e2e_ms / 1000 / view.correction.bound_s(1.0, slo.attainment)
-    decode_s = affordable_s - idle_time.ttft_s
-    if decode_s < 0 or idle_time.step_s <= 0:
-        return 0
-    return min(view.context_tokens, 1 + int(decode_s / idle_time.step_s))
+        return None
+    left_s = slo.e2e_ms / 1000 - request.elapsed_s
+    least = max(_LEAST_FIT_TOKENS, request.min_tokens)
+    fitted = [
+        _shortened(candidate, tokens)
+        for candidate in eligible
+        if (tokens := candidate.forecast.largest_output_tokens(left_s, slo.attainment)) >= least
+    ]
+    usual_tokens = {candidate.tier: candidate.output_tokens for candidate in eligible}
+
+    def worth(candidate: Candidate) -> tuple[bool, float]:
+        tokens = candidate.forecast.length.most
+        is_usual = tokens >= usual_tokens[candidate.tier]
+        return is_usual, candidate.score if is_usual else tokens
+
+    return max(fitted, key=worth, default=None)
+
+
+def _shortened(candidate: Candidate, max_tokens: int) -> Candidate:
+    forecast, idle = candidate.forecast, candidate.idle
+    length = forecast.length.capped(max_tokens)
+    return replace(
+        candidate,
+        forecast=replace(forecast, length=length),
+        idle=replace(idle, length=length),
+        probability=candidate.slo.attainment,
+    )

@@ -4,29 +4,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from serve_app.routing.calibration import Correction
+from serve_app.config import Chain
+from serve_app.routing.calibration import Calibrator
+from serve_app.routing.forecast import Forecast
 from serve_app.routing.latency import LatencyProfile, ReplyTime, TierLoad
+from serve_app.routing.lengths import OutputLengths
+from serve_app.routing.live.prices import ShadowPrice
 
 Reason = Literal[
     "best-quality-within-slo", "cheapest-within-slo", "slo-degraded", "context-window",
     "pinned", "fallback-error", "breaker-open", "no-slo",
 ]  # fmt: skip
-Exclusion = Literal["starting", "not-pinned", "context-window", "prompt-rule"]
+Exclusion = Literal["starting", "not-pinned", "context-window", "prompt-rule", "class-share"]
 
 
 @dataclass(frozen=True, slots=True)
 class Slo:
     """What the caller wants, in milliseconds; None where nothing was asked.
 
-    attainment: the probability that a feasible tier must reach. source: who asked (body, header,
-    class, timeout, default).
+    attainment: the probability that a feasible tier must reach. on_infeasible: what to try, in
+    this order, when no tier reaches it; whatever is left after the last is a refusal. source: who
+    asked (body, header, class, timeout, default).
     """
 
     e2e_ms: float | None = None
     ttft_ms: float | None = None
     tpot_ms: float | None = None
     attainment: float = 0.95
-    is_degradable: bool = False
+    on_infeasible: Chain = ("reject",)
+    is_insured: bool = False
     source: str = "body"
 
     @property
@@ -39,7 +45,11 @@ class RoutingRequest:
     """A request as the router sees it.
 
     prompt_tokens: per tier, because each tier counts with its own tokenizer. max_tokens: None when
-    the caller set no limit. sequences: how many replies the engine decodes for it (`n`).
+    the caller set no limit. sequences: how many replies the engine decodes for it (`n`). route:
+    what kind of request its length is learned with. share_key: whose share of capacity it uses.
+    elapsed_s: of its SLO, already gone. is_returning: it was told when to come back, and did.
+    draw: uniform in [0, 1), a tier is explored when it is small; an argument, so that a decision
+    can be repeated.
     """
 
     prompt_tokens: Mapping[str, int]
@@ -51,11 +61,23 @@ class RoutingRequest:
     is_length_fixed: bool = False
     pinned_tier: str | None = None
     task: str = "default"
+    route: str = "default"
+    share_key: str = ""
+    max_share: float = 1.0
+    elapsed_s: float = 0.0
+    is_returning: bool = False
+    draw: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class TierView:
-    """One tier at one moment: facts, load and what was learned of it."""
+    """One tier at one moment: facts, load and what was learned of it.
+
+    lengths, calibrator, price: read, never taught, while a decision is made. trust: how much of
+    what was learned still counts. silence_s: since the tier last taught anything; None before it
+    did. used_share: part of its slots that the request's share key holds. was_crowded: it was out
+    of reach for the load of the moment, the last time it was wanted.
+    """
 
     tier: str
     quality: Mapping[str, float]
@@ -63,9 +85,14 @@ class TierView:
     context_tokens: int
     max_num_seqs: int
     profile: LatencyProfile
-    correction: Correction
     load: TierLoad
-    mean_output_tokens: float
+    lengths: OutputLengths
+    calibrator: Calibrator
+    price: ShadowPrice
+    trust: float = 1.0
+    silence_s: float | None = None
+    used_share: float = 0.0
+    was_crowded: bool = False
     is_ready: bool = True
     min_prompt_tokens: int = 0
     max_prompt_tokens: int | None = None
@@ -73,42 +100,123 @@ class TierView:
     def quality_for(self, task: str) -> float:
         return self.quality.get(task, self.quality["default"])
 
+    @property
+    def fill(self) -> float:
+        """Sequences per decode slot."""
+        return self.load.sequences / self.max_num_seqs
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """What one tier would do with the request.
 
-    time: predicted now; idle_time: predicted on an empty machine; both corrected by what was
-    learned. probability: that the SLO is met now, 0 to 1; 1 when there is none. p95_e2e_s: the
-    bound that 95 % meet. correction_factor: what the raw prediction was multiplied with.
+    forecast: now; idle: on an empty replica. limit_s: what is left of the asked whole-reply time.
+    probability: that the SLO is met now, 0 to 1; 1 when there is none. score: what the objective
+    maximizes, price included.
     """
 
     tier: str
     prompt_tokens: int
-    output_tokens: int
-    time: ReplyTime
-    idle_time: ReplyTime
-    p95_e2e_s: float
+    forecast: Forecast
+    idle: Forecast
+    slo: Slo
+    elapsed_s: float
     probability: float
-    idle_probability: float
-    smallest_e2e_s: float
-    largest_output_tokens: int
     quality: float
+    score: float
     cost_usd: float
-    correction_factor: float
+    fill: float
+    was_crowded: bool
+    silence_s: float | None
     excluded: Exclusion | None
-    is_feasible: bool
+
+    @property
+    def time(self) -> ReplyTime:
+        """Predicted now, with everything learned applied."""
+        return self.forecast.time
+
+    @property
+    def output_tokens(self) -> float:
+        """Expected tokens of one sequence."""
+        return self.forecast.length.mean
+
+    @property
+    def e2e_s(self) -> float:
+        """Predicted time of a reply of expected length, in seconds."""
+        return self.forecast.mean_e2e_s
+
+    @property
+    def idle_e2e_s(self) -> float:
+        return self.idle.mean_e2e_s
+
+    @property
+    def idle_probability(self) -> float:
+        """That the SLO would be met if nothing else were running."""
+        return slo_probability(self.slo, self.idle, self.elapsed_s)
+
+    @property
+    def is_feasible(self) -> bool:
+        return self.excluded is None and self.probability >= self.slo.attainment
+
+    @property
+    def is_feasible_when_idle(self) -> bool:
+        return self.excluded in (None, "class-share") and (
+            self.idle_probability >= self.slo.attainment
+        )
+
+    @property
+    def smallest_e2e_s(self) -> float:
+        """The smallest deadline the idle tier meets with the asked attainment, from arrival."""
+        return self.elapsed_s + self.idle.quantile_s(self.slo.attainment)
+
+    @property
+    def largest_output_tokens(self) -> int:
+        """Longest reply that the idle tier finishes within the SLO; 0 when none."""
+        if self.slo.e2e_ms is None:
+            return self.idle.length.most
+        left_s = self.slo.e2e_ms / 1000 - self.elapsed_s
+        return self.idle.largest_output_tokens(left_s, self.slo.attainment)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which tier answers and why; `selected` is None when none should."""
+    """Which tier answers and why; `selected` is None when none should now.
+
+    wanted: the tier that would have been chosen if nothing else were running. is_queued: waiting
+    in the router may help. fitted_max_tokens: the shorter reply that makes it feasible. insured:
+    a better tier that will only probably make it, worth trying beside `selected`.
+    """
 
     selected: Candidate | None
     reason: Reason | None
     slo: Slo
     candidates: tuple[Candidate, ...]
+    wanted: Candidate | None = None
+    is_queued: bool = False
+    is_exploration: bool = False
+    fitted_max_tokens: int | None = None
+    insured: Candidate | None = None
 
     @property
     def eligible(self) -> tuple[Candidate, ...]:
         return tuple(candidate for candidate in self.candidates if candidate.excluded is None)
+
+    @property
+    def is_degraded_for_capacity(self) -> bool:
+        """The wanted tier was out of reach only because of its load."""
+        return self.wanted is not None and (
+            self.selected is None or self.selected.tier != self.wanted.tier
+        ) and not self.wanted.is_feasible  # fmt: skip
+
+
+def slo_probability(slo: Slo, forecast: Forecast, elapsed_s: float) -> float:
+    """The least likely of the asked limits; they share their causes, so no product."""
+    probability = 1.0
+    if slo.e2e_ms is not None:
+        probability = forecast.probability(slo.e2e_ms / 1000 - elapsed_s)
+    if slo.ttft_ms is not None:
+        limit_s = slo.ttft_ms / 1000 - elapsed_s
+        probability = min(probability, forecast.ttft_probability(limit_s))
+    if slo.tpot_ms is not None:
+        probability = min(probability, forecast.tpot_probability(slo.tpot_ms / 1000))
+    return probability

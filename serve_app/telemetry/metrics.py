@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from serve_app.telemetry.records import RequestRecord
+from serve_app.telemetry.records import RequestRecord, Verdict
 
 _SECONDS = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 120.0]
 _STEP_SECONDS = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5]
@@ -63,6 +63,29 @@ class Metrics:
             "Good replies that had an SLO, by whether it was met.",
             ("tier", "slo_class", "met"),
         )
+        self._bounds = make.counter(
+            "tandem_bound95_total",
+            "Replies by whether they came within the bound that 95 % should meet.",
+            ("tier", "load", "covered"),
+        )
+        self._speed_ratio = make.histogram(
+            "tandem_actual_to_predicted_speed_ratio",
+            "Actual over predicted time of whole replies at the length that came: the bias.",
+            _RATIO, ("tier", "load"),
+        )  # fmt: skip
+        self._pinball = make.counter(
+            "tandem_pinball95_seconds_total",
+            "Pinball loss of the 95 % bound, summed; divide by tandem_bound95_total.",
+            ("tier",),
+        )
+        self._degraded = make.counter(
+            "tandem_degraded_for_capacity_total",
+            "Requests that an idle `wanted` tier would have served and its load kept out.",
+            ("wanted", "tier"),
+        )
+        self._dropped = make.gauge(
+            "tandem_decisions_dropped", "Lines that the decision log could not keep up with.", ()
+        )
         self._in_flight = make.gauge(
             "tandem_in_flight", "Requests between arrival and last byte.", ()
         )
@@ -70,8 +93,15 @@ class Metrics:
     def in_flight(self, count: int) -> None:
         self._in_flight.set(count)
 
-    def finished(self, record: RequestRecord) -> None:
+    def decisions_dropped(self, count: int) -> None:
+        self._dropped.set(count)
+
+    def finished(self, record: RequestRecord, verdict: Verdict | None) -> None:
+        """Counts one ended request."""
         tier = record.tier or "none"
+        decision = record.decision
+        if decision is not None and decision.wanted and decision.is_degraded_for_capacity:
+            self._degraded.inc(tags={"wanted": decision.wanted.tier, "tier": tier})
         self._requests.inc(
             tags={"tier": tier, "reason": record.reason or "none", "status": str(record.status)}
         )
@@ -84,8 +114,16 @@ class Metrics:
         if record.tpot_s is not None:
             self._tpot.observe(record.tpot_s, tags=tags)
         if record.candidate is not None and record.e2e_s > 0:
-            self._ratio.observe(record.candidate.time.e2e_s / record.e2e_s, tags=tags)
+            self._ratio.observe(record.candidate.e2e_s / record.e2e_s, tags=tags)
         is_met = record.is_slo_met(record.finished_at_s)
         if is_met is not None:
             slo_class = record.ask.slo_class or "none"
             self._slo.inc(tags=tags | {"slo_class": slo_class, "met": str(is_met).lower()})
+        if verdict is not None:
+            self._judged(tags, verdict)
+
+    def _judged(self, tags: dict[str, str], verdict: Verdict) -> None:
+        at_load = tags | {"load": verdict.load_bin.removeprefix("load|")}
+        self._bounds.inc(tags=at_load | {"covered": str(verdict.is_covered).lower()})
+        self._speed_ratio.observe(verdict.speed_ratio, tags=at_load)
+        self._pinball.inc(verdict.pinball95_s, tags=tags)

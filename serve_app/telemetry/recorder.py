@@ -14,9 +14,11 @@ from opentelemetry.trace import Tracer
 from serve_app.asks import Ask
 from serve_app.errors import ClientGone, TandemError
 from serve_app.routing.types import Decision
+from serve_app.telemetry.decision_log import DecisionLog
+from serve_app.telemetry.entries import decision_entry
 from serve_app.telemetry.explain import explain
 from serve_app.telemetry.metrics import Metrics
-from serve_app.telemetry.records import RequestRecord
+from serve_app.telemetry.records import RequestRecord, Verdict
 from serve_app.telemetry.tracing import RequestTrace
 
 access_log = logging.getLogger("ray.serve.tandem.access")
@@ -27,6 +29,8 @@ class Recorder:
 
     Args:
         decisions_kept: how many ended requests `decision()` remembers; the oldest go first.
+        decision_log: keeps more of them, on disk; None keeps none.
+        objective: what the log's entries say was maximized. replica: who wrote them.
     """
 
     def __init__(
@@ -36,11 +40,17 @@ class Recorder:
         *,
         is_logging: bool,
         decisions_kept: int,
+        decision_log: DecisionLog | None = None,
+        objective: str = "",
+        replica: str = "",
     ) -> None:
         self._metrics = metrics
         self._tracer = tracer
         self._is_logging = is_logging
         self._decisions_kept = decisions_kept
+        self._decision_log = decision_log
+        self._objective = objective
+        self._replica = replica
         self._ended: OrderedDict[str, tuple[Decision, dict[str, Any]]] = OrderedDict()
         self.num_in_flight = 0
 
@@ -71,17 +81,43 @@ class Recorder:
         decision, outcome = self._ended[decision_id]
         return explain(decision_id, decision) | {"outcome": outcome}
 
+    def logged_decision(self, decision_id: str) -> dict[str, Any] | None:
+        """The decision log's entry; reads files, so not for the event loop."""
+        if self._decision_log is None:
+            return None
+        return self._decision_log.find(decision_id)
+
+    def close(self) -> None:
+        """Writes what the decision log still holds; blocks for some seconds at most."""
+        if self._decision_log is not None:
+            self._decision_log.close()
+
     def _finish(self, record: RequestRecord, trace: RequestTrace | None) -> None:
         record.finished_at_s = time.monotonic()
-        outcome = record.outcome()
-        self._metrics.finished(record)
+        outcome, verdict = record.outcome(), record.verdict()
+        self._metrics.finished(record, verdict)
         self._metrics.in_flight(self.num_in_flight)
         if record.decision is not None:
             self._remember(record.ask.request_id, record.decision, outcome)
+        self._log_decision(record, verdict)
         if self._is_logging:
             access_log.info("%s", orjson.dumps(outcome).decode())
         if trace is not None:
             trace.finish(record, wall_offset_s=time.time() - time.monotonic())
+
+    def _log_decision(self, record: RequestRecord, verdict: Verdict | None) -> None:
+        if self._decision_log is None or record.decision is None:
+            return
+        entry = decision_entry(
+            record,
+            verdict,
+            replica=self._replica,
+            objective=self._objective,
+            wall_offset_s=time.time() - time.monotonic(),
+        )
+        self._decision_log.append(entry)
+        if self._decision_log.num_dropped:
+            self._metrics.decisions_dropped(self._decision_log.num_dropped)
 
     def _remember(self, decision_id: str, decision: Decision, outcome: dict[str, Any]) -> None:
         self._ended[decision_id] = (decision, outcome)

@@ -6,14 +6,40 @@ from typing import Any
 
 from deployments.messages import Usage
 from serve_app.asks import Ask
+from serve_app.routing.lengths import pinball
+from serve_app.routing.live.state import Outcome
 from serve_app.routing.types import Candidate, Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A forecast beside what came; seconds from dispatch.
+
+    bound95_s: what 95 % of such replies should not exceed. speed_ratio: actual over
+    predicted at the length that came. load_bin: the load it was forecast at.
+    """
+
+    bound95_s: float
+    actual_s: float
+    speed_ratio: float
+    load_bin: str
+
+    @property
+    def is_covered(self) -> bool:
+        return self.actual_s <= self.bound95_s
+
+    @property
+    def pinball95_s(self) -> float:
+        """The bound's pinball loss."""
+        return pinball(self.actual_s, self.bound95_s, 0.95)
 
 
 @dataclass(slots=True)
 class RequestRecord:
     """Times on the dispatcher's monotonic clock, in seconds; None until they happened.
 
-    trace_headers: what the engine is given so that its spans join the trace.
+    trace_headers: what the engine is given so that its spans join the trace. outcome_of_tier: how
+    the call to the tier ended, None when it said nothing.
     """
 
     ask: Ask
@@ -25,6 +51,8 @@ class RequestRecord:
     first_token_at_s: float | None = None
     finished_at_s: float | None = None
     usage: Usage | None = None
+    outcome_of_tier: Outcome | None = None
+    is_insured: bool = False
     status: int = 200
     error_code: str | None = None
 
@@ -72,9 +100,24 @@ class RequestRecord:
             return None
         return all(value * 1000 <= limit for limit, value in known)
 
+    def verdict(self) -> Verdict | None:
+        """None when the reply was not finished or nothing had been forecast."""
+        outcome, candidate = self.outcome_of_tier, self.candidate
+        if candidate is None or outcome is None or not outcome.is_finished:
+            return None
+        forecast, tokens = candidate.forecast, outcome.output_tokens
+        if tokens is None or outcome.elapsed_s <= 0.0:
+            return None
+        return Verdict(
+            bound95_s=forecast.quantile_s(0.95),
+            actual_s=outcome.elapsed_s,
+            speed_ratio=outcome.elapsed_s / max(1e-6, forecast.time.e2e_s(tokens)),
+            load_bin=forecast.load_group,
+        )
+
     def outcome(self) -> dict[str, Any]:
         """The access log's line and the decision's outcome: plain values, no prompt text."""
-        predicted = self.candidate.time.e2e_s if self.candidate else None
+        predicted = self.candidate.e2e_s if self.candidate else None
         finished = self.finished_at_s or self.ask.arrived_at_s
         return {
             "decision_id": self.ask.request_id,

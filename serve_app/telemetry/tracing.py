@@ -95,7 +95,7 @@ def _attributes(record: RequestRecord) -> dict[str, str | int | float]:
         "tandem.reason": record.reason,
         "tandem.slo.e2e_ms": record.ask.slo.e2e_ms,
         "tandem.predicted_e2e_ms": (
-            round(record.candidate.time.e2e_s * 1000, 1) if record.candidate else None
+            round(record.candidate.e2e_s * 1000, 1) if record.candidate else None
         ),
     }
     return {key: value for key, value in attributes.items() if value is not None}

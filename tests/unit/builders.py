@@ -4,13 +4,14 @@ from typing import Any
 
 from serve_app.asks import Ask
 from serve_app.config import AppConfig
-from serve_app.routing.calibration import Correction
+from serve_app.routing.calibration import Calibrator
 from serve_app.routing.latency import IDLE, LatencyProfile, TierLoad
+from serve_app.routing.lengths import OutputLengths
+from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.types import RoutingRequest, Slo, TierView
 
 FAST = LatencyProfile(0.02, 1e-4, 0.01, 1e-4, is_measured=True)
 SLOW = LatencyProfile(0.05, 4e-4, 0.04, 5e-4, is_measured=True)
-SURE = Correction(log_bias=0.0, log_spread=0.05, observations=100)
 
 
 def a_view(tier: str = "small", **changes: Any) -> TierView:
@@ -21,9 +22,10 @@ def a_view(tier: str = "small", **changes: Any) -> TierView:
         "context_tokens": 4096,
         "max_num_seqs": 16,
         "profile": FAST,
-        "correction": SURE,
         "load": IDLE,
-        "mean_output_tokens": 100.0,
+        "lengths": OutputLengths(100),
+        "calibrator": Calibrator(is_measured=True),
+        "price": ShadowPrice(),
     }
     return TierView(**(defaults | changes))
 

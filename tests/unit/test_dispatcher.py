@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 
 from deployments.messages import EngineCall, Head, Load, Reply, Tail
+from serve_app.asks import Ask
+from serve_app.dispatch.insurance import InsuranceBudget
 from serve_app.dispatcher import Dispatcher
-from serve_app.errors import DeadlineExceeded, EngineRejected, SloInfeasible, Unavailable
+from serve_app.errors import (
+    DeadlineExceeded,
+    EngineRejected,
+    Saturated,
+    SloInfeasible,
+    Unavailable,
+)
 from serve_app.routing.latency import LatencyProfile
-from serve_app.routing.state import EngineFacts, TierSettings, TierState
+from serve_app.routing.live.ledger import Work
+from serve_app.routing.live.state import EngineFacts, TierSettings, TierState
 from serve_app.routing.types import Slo
 from serve_app.telemetry.records import RequestRecord
 from tests.unit.builders import FAST, SLOW, a_config, an_ask
@@ -71,17 +80,32 @@ def a_state(tier: str, profile: LatencyProfile, quality: float) -> TierState:
     return state
 
 
+class TierOfTwoSpeeds(TierInMemory):
+    """Answers after so many real seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    async def _behave(self) -> None:
+        try:
+            await asyncio.sleep(self._seconds)
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
+
+
 class Bench:
     """A dispatcher over two tiers in memory; the clock stands still unless a test moves it."""
 
-    def __init__(self, behaviour: str = "answer") -> None:
+    def __init__(self, behaviour: str = "answer", **config: Any) -> None:
         self.tiers = {"small": TierInMemory(behaviour), "large": TierInMemory(behaviour)}
         self.states = {"small": a_state("small", FAST, 1.0), "large": a_state("large", SLOW, 2.0)}
         self.counters: dict[str, Any] = dict.fromkeys(self.tiers, WordCounter())
         self.now = 0.0
         self.recorder, self.metrics = a_recorder()
         self.dispatcher = Dispatcher(
-            a_config(), self.tiers, self.states, self.counters, self.recorder,
+            a_config(**config), self.tiers, self.states, self.counters, self.recorder,
             clock=lambda: self.now,
         )  # fmt: skip
 
@@ -100,9 +124,9 @@ async def test_the_chosen_tier_gets_the_body_with_its_own_name() -> None:
 
 async def test_a_finished_reply_teaches_speed_and_length() -> None:
     bench = Bench()
-    before = bench.states["large"].view(0.0).mean_output_tokens
+    before = bench.states["large"].lengths.mean_tokens
     await bench.dispatcher.complete(an_ask(max_tokens=500))
-    assert bench.states["large"].view(0.0).mean_output_tokens < before
+    assert bench.states["large"].lengths.mean_tokens < before
     assert bench.num_in_flight == 0
 
 
@@ -163,7 +187,7 @@ async def test_an_engines_refusal_reaches_the_caller_and_teaches_nothing() -> No
     bench = Bench("refuse")
     with pytest.raises(EngineRejected):
         await bench.dispatcher.complete(an_ask())
-    assert bench.states["large"].view(0.0).correction.observations == 0
+    assert bench.states["large"].calibrator.e2e_error.observations == 0
 
 
 async def test_an_infeasible_request_never_reaches_an_engine() -> None:
@@ -189,3 +213,104 @@ async def test_an_ended_request_can_be_explained() -> None:
     assert decision["selected"] == "large"
     assert decision["outcome"]["status"] == 200
     assert "Hello" not in str(decision)
+
+
+async def test_a_timeout_is_learned_as_a_reply_that_takes_longer() -> None:
+    bench = Bench("hang")
+    before = bench.states["large"].lengths.snapshot()
+    with pytest.raises(DeadlineExceeded):
+        await bench.dispatcher.complete(an_ask(deadline_s=0.05, max_tokens=500))
+    bench.now = 30.0
+    assert bench.states["large"].view(bench.now).silence_s == 30.0
+    assert bench.num_in_flight == 0
+    assert before == bench.states["large"].lengths.snapshot()  # the clock stood still
+
+
+async def test_a_queued_ask_is_sent_when_another_one_ends() -> None:
+    # Given a large tier whose only slots are taken, and a caller who would rather wait
+    bench = Bench("hang")
+    ledger = bench.states["large"].ledger
+    for number in range(16):
+        ledger.start(f"earlier{number}", Work(1, 1, 0.0, 20.0), now=0.0)
+    slo = Slo(e2e_ms=3000, on_infeasible=("queue", "reject"))
+    ask = an_ask(slo=slo, pinned_tier="large", max_tokens=20, is_length_fixed=True)
+    waiting = asyncio.create_task(bench.dispatcher.complete(ask))
+    await asyncio.sleep(0.05)
+    assert not bench.tiers["large"].calls
+    # When they are free again
+    bench.tiers["large"].behaviour = "answer"
+    for number in range(16):
+        ledger.finish(f"earlier{number}", now=0.1)
+    # Then it is answered, a little later
+    _, record = await asyncio.wait_for(waiting, timeout=5)
+    assert record.tier == "large"
+
+
+async def test_a_queued_ask_that_becomes_hopeless_is_refused() -> None:
+    bench = Bench("hang")
+    ledger = bench.states["large"].ledger
+    for number in range(16):
+        ledger.start(f"earlier{number}", Work(1, 1, 0.0, 20.0), now=0.0)
+    slo = Slo(e2e_ms=3000, on_infeasible=("queue", "reject"))
+    ask = an_ask(slo=slo, pinned_tier="large", max_tokens=20, is_length_fixed=True)
+    waiting = asyncio.create_task(bench.dispatcher.complete(ask))
+    await asyncio.sleep(0.05)
+    bench.now = 2.9
+    with pytest.raises(SloInfeasible):
+        await asyncio.wait_for(waiting, timeout=5)
+    assert not bench.tiers["large"].calls
+
+
+async def test_a_full_waiting_room_refuses_with_a_time() -> None:
+    bench = Bench("hang", admission={"max_queued": 0})
+    for number in range(16):
+        work = Work(1, 1, 0.0, 20.0)
+        bench.states["large"].ledger.start(f"earlier{number}", work, now=0.0)
+    slo = Slo(e2e_ms=3000, on_infeasible=("queue", "reject"))
+    ask = an_ask(slo=slo, pinned_tier="large", max_tokens=20, is_length_fixed=True)
+    with pytest.raises(Saturated) as refusal:
+        await bench.dispatcher.complete(ask)
+    assert refusal.value.retry_after_s > 10
+    # And a place is kept for whoever was told to come back
+    assert bench.states["large"].promises.next_due_s is not None
+
+
+async def test_a_fitted_reply_is_limited_in_the_engine() -> None:
+    bench = Bench()
+    slo = Slo(e2e_ms=1500, on_infeasible=("fit",))
+    ask = an_ask(slo=slo, max_tokens=2000, is_length_fixed=True)
+    _, record = await bench.dispatcher.complete(ask)
+    (call,) = bench.tiers[record.tier or ""].calls
+    assert record.decision is not None
+    assert call["body"]["max_tokens"] == record.decision.fitted_max_tokens
+    assert 16 <= record.decision.fitted_max_tokens < 200
+
+
+def an_insured_ask() -> Ask:
+    """One that the large tier meets with some 80 %."""
+    slo = Slo(e2e_ms=1050, is_insured=True)
+    return an_ask(slo=slo, max_tokens=23, is_length_fixed=True)
+
+
+@pytest.mark.parametrize(("large_s", "winner"), [(0.05, "large"), (30.0, "small")])
+async def test_insurance_returns_the_better_reply_if_it_is_in_time(
+    large_s: float, winner: str
+) -> None:
+    # Given a class that insures, and a large tier that is quick or slow
+    bench = Bench(routing={"insurance_budget": 1.0})
+    bench.tiers = {"small": TierOfTwoSpeeds(0.2), "large": TierOfTwoSpeeds(large_s)}
+    bench.dispatcher._tiers = bench.tiers
+    # When a request comes that the large tier will only probably meet
+    _, record = await asyncio.wait_for(bench.dispatcher.complete(an_insured_ask()), timeout=5)
+    # Then the better reply wins if it is there, the loser is stopped, and nothing stays behind
+    assert (record.tier, record.is_insured) == (winner, True)
+    loser = bench.tiers["small" if winner == "large" else "large"]
+    assert loser.was_cancelled
+    assert bench.num_in_flight == 0
+
+
+async def test_insurance_keeps_to_its_budget() -> None:
+    budget = InsuranceBudget(0.05)
+    taken = sum(budget.take() for _ in range(2000))
+    assert taken / 2000 == pytest.approx(0.05, abs=0.01)
+    assert not any(InsuranceBudget(0.0).take() for _ in range(10))

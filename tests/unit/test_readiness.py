@@ -7,7 +7,7 @@ from tokenizers.models import WordLevel
 
 from deployments.messages import TierFacts
 from serve_app.readiness import Readiness
-from serve_app.routing.state import TierSettings, TierState
+from serve_app.routing.live.state import TierSettings, TierState
 from tests.unit.builders import FAST
 
 PROFILE = {

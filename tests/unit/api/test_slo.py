@@ -34,7 +34,7 @@ def test_the_header_beats_the_class() -> None:
 def test_a_class_brings_its_length_and_its_way_out() -> None:
     result = objective(class_name="whatsapp")
     assert (result.slo.e2e_ms, result.expected_output_tokens) == (5000, 313)
-    assert result.slo.is_degradable
+    assert result.slo.on_infeasible == ("degrade",)
 
 
 def test_a_class_may_be_named_by_header() -> None:
@@ -42,7 +42,7 @@ def test_a_class_may_be_named_by_header() -> None:
 
 
 def test_an_explicit_objective_is_refused_rather_than_missed() -> None:
-    assert not objective(x_slo_e2e_ms="2000").slo.is_degradable
+    assert objective(x_slo_e2e_ms="2000").slo.on_infeasible == ("reject",)
 
 
 def test_the_clients_timeout_is_objective_and_hard_deadline() -> None:

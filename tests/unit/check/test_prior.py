@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.check.models import find_shape
-from serve_app.routing.accelerators import ACCELERATORS
 from serve_app.routing.latency import LatencyProfile
-from serve_app.routing.prior import prior_profile
+from serve_app.routing.speed.accelerators import ACCELERATORS
+from serve_app.routing.speed.prior import prior_profile
 
 GPUS = st.sampled_from([row for row in ACCELERATORS.values() if row.name != "CPU"])
 

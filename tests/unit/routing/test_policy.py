@@ -4,14 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_app.config import Objective
+from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.policy import choose
 from serve_app.routing.types import Decision, RoutingRequest, Slo, TierView
 from tests.unit.builders import a_large_view, a_request, a_view, busy
 
-BEST = "best_quality_within_slo"
+BEST: Objective = "best_quality_within_slo"
 
 
-def decide(request: RoutingRequest, *views: TierView, objective: str = BEST) -> Decision:
+def decide(request: RoutingRequest, *views: TierView, objective: Objective = BEST) -> Decision:
     return choose(request, views or (a_view(), a_large_view()), objective=objective)
 
 
@@ -50,7 +52,7 @@ def test_an_impossible_objective_selects_nobody() -> None:
 
 
 def test_a_degradable_objective_goes_to_the_likeliest_tier() -> None:
-    decision = decide(a_request(slo=Slo(e2e_ms=100, is_degradable=True)))
+    decision = decide(a_request(slo=Slo(e2e_ms=100, on_infeasible=("degrade",))))
     assert (selected(decision), decision.reason) == ("small", "slo-degraded")
 
 
@@ -122,3 +124,122 @@ def test_more_load_never_raises_the_probability(queued: float, more: float) -> N
     light = decide(request, a_view(load=busy(4, queued))).candidates[0]
     heavy = decide(request, a_view(load=busy(4, queued + more))).candidates[0]
     assert heavy.probability <= light.probability
+
+
+@given(tokens=st.integers(1, 1000), more=st.integers(0, 1000), prompt=st.integers(1, 2000))
+def test_a_longer_reply_or_prompt_never_raises_the_probability(
+    tokens: int, more: int, prompt: int
+) -> None:
+    base = decide(a_request(prompt, 5000, max_tokens=tokens), a_view()).candidates[0]
+    longer = decide(a_request(prompt, 5000, max_tokens=tokens + more), a_view()).candidates[0]
+    deeper = decide(a_request(prompt + more, 5000, max_tokens=tokens), a_view()).candidates[0]
+    assert longer.probability <= base.probability
+    assert deeper.probability <= base.probability
+
+
+@given(prompt=st.integers(1, 3000), slo_ms=st.floats(1, 60_000), draw=st.floats(0, 0.999))
+def test_the_same_snapshot_is_decided_the_same_way(prompt: int, slo_ms: float, draw: float) -> None:
+    views = (a_view(silence_s=100.0), a_large_view(silence_s=100.0))
+    request = a_request(prompt, slo_ms, draw=draw)
+    assert selected(decide(request, *views)) == selected(decide(request, *views))
+
+
+def test_time_already_gone_counts_against_the_objective() -> None:
+    request = a_request(slo_e2e_ms=6000)
+    assert selected(decide(request)) == "large"
+    late = a_request(slo_e2e_ms=6000, elapsed_s=3.0)
+    assert selected(decide(late)) == "small"
+
+
+def test_a_short_tiers_capacity_goes_to_those_who_gain_most() -> None:
+    # Given a large tier whose price has risen
+    price = ShadowPrice()
+    for _ in range(60):
+        price.wanted(work_s=4.0, gain=1.0, is_crowded=True)
+    large = a_large_view(price=price, quality={"default": 2.0, "hard": 9.0})
+    request = a_request(slo_e2e_ms=60_000)
+    # Then a usual request goes to the small one, and one that gains much still to the large one
+    assert selected(decide(request, a_view(), large)) == "small"
+    assert selected(decide(a_request(slo_e2e_ms=60_000, task="hard"), a_view(), large)) == "large"
+    # And a price never makes a feasible request infeasible
+    assert selected(decide(request, large)) == "large"
+
+
+def test_a_tier_at_the_edge_of_its_capacity_is_not_taken_back_at_once() -> None:
+    # Given a deadline that the large tier meets with a little more than 95 %
+    edge_ms = next(
+        ms for ms in range(1000, 9000, 10)
+        if decide(a_request(slo_e2e_ms=ms), a_large_view()).selected
+    )  # fmt: skip
+    request = a_request(slo_e2e_ms=edge_ms)
+    assert selected(decide(request)) == "large"
+    assert selected(decide(request, a_view(), a_large_view(was_crowded=True))) == "small"
+    assert selected(decide(request, a_large_view(was_crowded=True))) == "large"
+
+
+@pytest.mark.parametrize(("sequences", "expected"), [(4, "b"), (12, "a")])
+def test_equal_tiers_are_packed_when_light_and_spread_when_busy(
+    sequences: float, expected: str
+) -> None:
+    request = a_request(prompt_tokens=10)
+    request = RoutingRequest({"a": 10, "b": 10}, request.slo, max_tokens=10)
+    one, other = a_view("a"), a_view("b", load=busy(sequences, 0))
+    assert selected(decide(request, one, other)) == expected
+
+
+def test_a_shorter_reply_is_chosen_only_when_asked_for() -> None:
+    chain = Slo(e2e_ms=2000, on_infeasible=("fit", "reject"))
+    request = a_request(slo=chain, max_tokens=1000)
+    decision = decide(request)
+    assert (selected(decision), decision.reason) == ("small", "slo-degraded")
+    assert decision.fitted_max_tokens is not None
+    assert 50 < decision.fitted_max_tokens < 200
+    again = a_request(slo_e2e_ms=2000, max_tokens=decision.fitted_max_tokens)
+    assert decide(again).selected is not None
+
+
+def test_what_fits_only_a_few_tokens_is_not_fitted() -> None:
+    decision = decide(a_request(slo=Slo(e2e_ms=150, on_infeasible=("fit",)), max_tokens=1000))
+    assert selected(decision) is None
+
+
+def test_a_queueing_chain_waits_only_while_that_can_help() -> None:
+    chain = ("queue", "degrade")
+    loaded = a_view(load=busy(4, 40_000))
+    possible = decide(a_request(slo=Slo(e2e_ms=3000, on_infeasible=chain)), loaded)
+    hopeless = decide(a_request(slo=Slo(e2e_ms=100, on_infeasible=chain)), loaded)
+    assert possible.is_queued and possible.selected is None
+    assert not hopeless.is_queued and selected(hopeless) == "small"
+
+
+def test_a_class_keeps_to_its_share() -> None:
+    batch = a_request(slo_e2e_ms=60_000, max_share=0.25, share_key="batch")
+    assert selected(decide(batch, a_view(used_share=0.2))) == "small"
+    assert selected(decide(batch, a_view(used_share=0.3))) is None
+    assert selected(decide(a_request(slo_e2e_ms=60_000), a_view(used_share=0.3))) == "small"
+
+
+def test_a_tier_not_heard_of_is_tried_by_few_and_only_where_it_is_safe() -> None:
+    unheard = a_view(silence_s=1000.0)
+    safe, tight = a_request(slo_e2e_ms=60_000, draw=0.001), a_request(slo_e2e_ms=1250, draw=0.001)
+    decision = decide(safe, unheard, a_large_view())
+    assert (selected(decision), decision.is_exploration) == ("small", True)
+    assert selected(decide(a_request(slo_e2e_ms=60_000), unheard, a_large_view())) == "large"
+    assert not decide(tight, unheard, a_view("large", quality={"default": 2.0})).is_exploration
+
+
+def test_a_middling_better_tier_is_insured_when_the_class_says_so() -> None:
+    edge = next(
+        ms for ms in range(1000, 9000, 10)
+        if decide(a_request(slo_e2e_ms=ms), a_large_view()).candidates[0].probability > 0.8
+    )  # fmt: skip
+    insured = decide(a_request(slo=Slo(e2e_ms=edge, is_insured=True)))
+    assert selected(insured) == "small"
+    assert insured.insured is not None and insured.insured.tier == "large"
+    assert decide(a_request(slo_e2e_ms=edge)).insured is None
+
+
+def test_a_tier_kept_out_by_its_load_is_named_as_wanted() -> None:
+    decision = decide(a_request(slo_e2e_ms=6000), a_view(), a_large_view(load=busy()))
+    assert decision.wanted is not None and decision.wanted.tier == "large"
+    assert decision.is_degraded_for_capacity

@@ -37,6 +37,8 @@ class MetricsInMemory:
     def histogram(
         self, name: str, description: str, boundaries: Sequence[float], tag_keys: Sequence[str]
     ) -> Any:
+        # Ray refuses others, and only when a replica starts.
+        assert all(boundary > 0 for boundary in boundaries)
         return _Metric(name, self.seen)
 
     def counted(self, name: str, **tags: str) -> int:

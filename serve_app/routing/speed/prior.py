@@ -8,8 +8,8 @@ and 33 % at worst, prefill by 23 % and 58 %: good enough to tell impossible from
 import math
 from dataclasses import dataclass
 
-from serve_app.routing.accelerators import Accelerator
 from serve_app.routing.latency import LatencyProfile
+from serve_app.routing.speed.accelerators import Accelerator
 
 # Share of the published bandwidth that a decode step's weight reads reach: copies reach 0.9,
 # kernels over many small matrices less.

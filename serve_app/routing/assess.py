@@ -1,0 +1,91 @@
+"""What one tier would do with a request. A request and a view in, a Candidate out."""
+
+from serve_app.config import Objective
+from serve_app.routing.forecast import Forecast
+from serve_app.routing.latency import IDLE, TierLoad, predict
+from serve_app.routing.lengths import LengthQuery, ReplyLength
+from serve_app.routing.types import (
+    Candidate,
+    Exclusion,
+    RoutingRequest,
+    TierView,
+    slo_probability,
+)
+
+
+def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Candidate:
+    """Predicts what one tier would do with the request, now and when idle."""
+    prompt_tokens = request.prompt_tokens[view.tier]
+    length = view.lengths.reply(length_query(request, prompt_tokens, view.context_tokens))
+    mean_tokens = length.mean
+    forecast = _forecast(request, view, view.load, length, mean_tokens)
+    idle = _forecast(request, view, IDLE, length, mean_tokens)
+    quality = view.quality_for(request.task)
+    cost_usd = view.usd_per_hour / 3600 * forecast.time.e2e_s(mean_tokens) / forecast.raw.batch
+    work_s = idle.time.e2e_s(mean_tokens) * request.sequences
+    is_best = objective == "best_quality_within_slo"
+    return Candidate(
+        tier=view.tier,
+        prompt_tokens=prompt_tokens,
+        forecast=forecast,
+        idle=idle,
+        slo=request.slo,
+        elapsed_s=request.elapsed_s,
+        probability=slo_probability(request.slo, forecast, request.elapsed_s),
+        quality=quality,
+        score=quality - view.price.of(work_s) if is_best else -cost_usd,
+        cost_usd=cost_usd,
+        fill=view.fill,
+        was_crowded=view.was_crowded,
+        silence_s=view.silence_s,
+        excluded=_exclusion(request, view, prompt_tokens),
+    )
+
+
+def length_query(request: RoutingRequest, prompt_tokens: int, context_tokens: int) -> LengthQuery:
+    """The reply's limits: `max_tokens`, `min_tokens`, `ignore_eos` and the context window."""
+    most = max(1, context_tokens - prompt_tokens)
+    if request.max_tokens is not None:
+        most = min(most, max(1, request.max_tokens))
+    least = most if request.is_length_fixed else min(most, max(1, request.min_tokens))
+    return LengthQuery(
+        request.route, prompt_tokens, request.expected_output_tokens, least, most,
+        request.sequences,
+    )  # fmt: skip
+
+
+def _forecast(
+    request: RoutingRequest,
+    view: TierView,
+    load: TierLoad,
+    length: ReplyLength,
+    mean_tokens: float,
+) -> Forecast:
+    prompt_tokens = request.prompt_tokens[view.tier]
+    raw = predict(
+        view.profile,
+        load,
+        prompt_tokens=prompt_tokens,
+        output_tokens=mean_tokens,
+        sequences=request.sequences,
+        max_num_seqs=view.max_num_seqs,
+    )
+    return view.calibrator.forecast(raw, length, prompt_tokens=prompt_tokens, trust=view.trust)
+
+
+def _exclusion(request: RoutingRequest, view: TierView, prompt_tokens: int) -> Exclusion | None:
+    if request.pinned_tier is not None and request.pinned_tier != view.tier:
+        return "not-pinned"
+    if not view.is_ready:
+        return "starting"
+    # A reply of explicit length must fit as well; without one the engine fills what is left.
+    if prompt_tokens + max(1, request.max_tokens or 1) > view.context_tokens:
+        return "context-window"
+    if request.pinned_tier is None and (
+        prompt_tokens < view.min_prompt_tokens
+        or (view.max_prompt_tokens is not None and prompt_tokens > view.max_prompt_tokens)
+    ):
+        return "prompt-rule"
+    if view.used_share >= request.max_share and request.max_share < 1.0:
+        return "class-share"
+    return None

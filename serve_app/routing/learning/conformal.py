@@ -1,0 +1,155 @@
+"""Keeps probabilities true, whatever the model behind them gets wrong. Scores in, scores out.
+
+A prediction that is right says "at most s seconds" with probability p, and is right in a share p
+of the cases: its scores, the normal quantiles of p at what really happened, are standard normal.
+Here the score that is exceeded with each of a few probabilities is tracked instead of assumed:
+z += gain * (share - was at most z). That is adaptive conformal inference (Gibbs and Candes, 2021)
+on several levels, and with one offset per group a request belongs to, coverage holds within each
+group, also where groups overlap (Bastani et al., 2022): the error is at most
+range / (gain * observations), for any sequence of scores.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+_NORMAL = NormalDist()
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+"""The shares that are tracked; between them is interpolated."""
+_TARGETS = tuple(_NORMAL.inv_cdf(level) for level in LEVELS)
+# A group starts in larger steps and settles; guarantees hold for any such sequence of gains that
+# does not fall to nothing (Angelopoulos et al., "Online conformal prediction with decaying step
+# sizes", 2024).
+_GAIN = 0.012
+_EARLY = 100.0
+_FARTHEST = 2.5
+LARGEST_SCORE = 4.75
+"""Scores are clipped here: one in a million."""
+_MOST_GROUPS = 256
+
+Scores = tuple[float, ...]
+_NO_OFFSET: Scores = (0.0,) * len(LEVELS)
+
+
+def score_of(probability: float) -> float:
+    """The standard normal quantile of a probability, clipped."""
+    if probability <= 1e-6:
+        return -LARGEST_SCORE
+    if probability >= 1 - 1e-6:
+        return LARGEST_SCORE
+    return _NORMAL.inv_cdf(probability)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalibration:
+    """Maps a model's probability to the share of cases in which it came true, and back.
+
+    scores: at which score each of `LEVELS` is reached, ascending.
+    """
+
+    scores: Scores = _TARGETS
+
+    def true_probability(self, stated: float) -> float:
+        """What a stated probability is worth. Monotone; 0 and 1 stay."""
+        if stated <= 0.0 or stated >= 1.0:
+            return min(1.0, max(0.0, stated))
+        return _NORMAL.cdf(_interpolated(score_of(stated), self.scores, _TARGETS))
+
+    def stated_probability(self, true: float) -> float:
+        """What the model must state for `true` to be true; the inverse."""
+        return _NORMAL.cdf(_interpolated(score_of(true), _TARGETS, self.scores))
+
+
+class GroupCalibration:
+    """Tracks the scores of `LEVELS`, one offset per group.
+
+    A group that was never seen adds nothing, so a request is judged by the groups that were: the
+    one of everything at first, its own load, prompt and length later.
+    """
+
+    def __init__(self) -> None:
+        self._offsets: dict[str, Scores] = {}
+        self._seen: dict[str, int] = {}
+
+    def recalibration(self, groups: Sequence[str]) -> Recalibration:
+        """The map for a request of these groups."""
+        return Recalibration(self._scores(groups))
+
+    def observe(
+        self,
+        groups: Sequence[str],
+        issued: Recalibration,
+        score: float,
+        *,
+        is_lower_bound: bool = False,
+    ) -> None:
+        """Takes the score of an outcome, or a lower bound of it where the reply was cut off.
+
+        Below the bound nothing is known, so what is expected there is taken instead of a hit.
+
+        Args:
+            issued: the map that was in force when the prediction was made; what was promised then
+                is what must hold, however long the outcome took.
+        """
+        scores = issued.scores
+        if is_lower_bound:
+            survived = 1.0 - issued.true_probability(_NORMAL.cdf(score))
+            hits = [
+                0.0 if score >= limit else max(0.0, 1.0 - (1.0 - level) / max(survived, 1e-9))
+                for limit, level in zip(scores, LEVELS, strict=True)
+            ]
+        else:
+            hits = [1.0 if score <= limit else 0.0 for limit in scores]
+        misses = [level - hit for level, hit in zip(LEVELS, hits, strict=True)]
+        for group in groups:
+            if group in self._offsets or len(self._offsets) < _MOST_GROUPS:
+                self._move(group, misses)
+
+    def snapshot(self) -> dict[str, list[float]]:
+        """By group, how often it was seen and its offsets, as plain values."""
+        return {group: [self._seen[group], *offsets] for group, offsets in self._offsets.items()}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Takes up what `snapshot` gave.
+
+        Raises:
+            ValueError, TypeError: it is not such a snapshot.
+        """
+        rows = {str(g): [float(x) for x in values] for g, values in snapshot.items()}
+        if any(len(row) != len(LEVELS) + 1 for row in rows.values()):
+            raise ValueError(f"a group needs a count and {len(LEVELS)} offsets")
+        self._offsets = {group: tuple(row[1:]) for group, row in rows.items()}
+        self._seen = {group: int(row[0]) for group, row in rows.items()}
+
+    def _move(self, group: str, misses: Sequence[float]) -> None:
+        seen = self._seen.get(group, 0)
+        gain = _GAIN * (1.0 + 10.0 * _EARLY / (_EARLY + seen * 10.0))
+        self._offsets[group] = tuple(
+            min(_FARTHEST, max(-_FARTHEST, offset + gain * miss))
+            for offset, miss in zip(self._offsets.get(group, _NO_OFFSET), misses, strict=True)
+        )
+        self._seen[group] = seen + 1
+
+    def _scores(self, groups: Sequence[str]) -> Scores:
+        known = [self._offsets[group] for group in groups if group in self._offsets]
+        if not known:
+            return _TARGETS
+        moved = [target + sum(column) for target, *column in zip(_TARGETS, *known, strict=True)]
+        # Levels are tracked apart and may cross for a while.
+        moved.sort()
+        return tuple(moved)
+
+
+def _interpolated(x: float, xs: Scores, ys: Scores) -> float:
+    """Piecewise linear through (xs, ys), with slope 1 beyond the ends."""
+    if x <= xs[0]:
+        return ys[0] + x - xs[0]
+    if x >= xs[-1]:
+        return ys[-1] + x - xs[-1]
+    right = bisect_left(xs, x)
+    x0, x1, y0, y1 = xs[right - 1], xs[right], ys[right - 1], ys[right]
+    if x1 <= x0:
+        return y0
+    return y0 + (y1 - y0) * (x - x0) / (x1 - x0)

@@ -1,0 +1,88 @@
+"""The relative error of a prediction: its present level, its spread, whether it is drifting."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SPREAD_OF_TABLE = 0.35
+SPREAD_OF_MEASUREMENT = 0.12
+_SMALLEST_SPREAD = 0.03
+_PRIOR_COUNT = 6.0
+# Of the level and of the variance.
+_GAINS = (0.03, 0.01)
+_DRIFT_GAINS = (0.25, 0.1)
+_TREND_GAIN = 0.1
+_DRIFTS_AT = 1.5
+_FARTHEST = 2.0
+_WILD = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """log(actual / predicted): what it is now in the mean, and its standard deviation."""
+
+    level: float
+    spread: float
+    observations: int = 0
+    is_drifting: bool = False
+
+
+class ErrorTracker:
+    """Follows one quantity's log error.
+
+    The level is a running mean that hurries when the last dozen errors all lie on one side, as
+    they do after a machine has slowed down. Until then the spread grows, so that a bound made
+    meanwhile is wide: a drift is admitted before it is understood.
+    """
+
+    __slots__ = ("_level", "_observations", "_prior", "_trend", "_variance")
+
+    def __init__(self, spread: float) -> None:
+        self._prior = spread
+        self._level = 0.0
+        self._variance = spread**2
+        self._trend = 0.0
+        self._observations = 0
+
+    @property
+    def is_drifting(self) -> bool:
+        return abs(self._trend) > _DRIFTS_AT
+
+    def observe(self, error: float) -> None:
+        """Takes one log(actual / predicted), the prediction without this level."""
+        error = max(-_FARTHEST, min(_FARTHEST, error))
+        surprise = error - self._level
+        spread = max(_SMALLEST_SPREAD, math.sqrt(self._variance))
+        self._trend += _TREND_GAIN * (max(-_WILD, min(_WILD, surprise / spread)) - self._trend)
+        young = 1.0 / (_PRIOR_COUNT + self._observations)
+        # One wild reply must not blind the tier, it counts as a few spreads; a dozen are a drift.
+        seen = surprise if self.is_drifting else min(abs(surprise), _WILD * spread)
+        level_gain, spread_gain = _DRIFT_GAINS if self.is_drifting else _GAINS
+        self._level += max(level_gain, young) * surprise
+        self._variance += max(spread_gain, young) * (seen**2 - self._variance)
+        self._observations += 1
+
+    def error(self, *, trust: float = 1.0) -> Error:
+        """The present error; `trust` below 1 goes back towards the prior, for old knowledge."""
+        variance = trust * self._variance + (1.0 - trust) * self._prior**2
+        spread = max(_SMALLEST_SPREAD, math.sqrt(variance))
+        return Error(self._level * trust, spread, self._observations, self.is_drifting)
+
+    def snapshot(self) -> dict[str, float]:
+        """The state, as plain values."""
+        return {
+            "level": self._level, "variance": self._variance, "observations": self._observations,
+        }  # fmt: skip
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Takes up what `snapshot` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is not such a snapshot.
+        """
+        level, variance = float(snapshot["level"]), float(snapshot["variance"])
+        if not (math.isfinite(level) and 0 < variance < math.inf):
+            raise ValueError("an error needs a finite level and a positive variance")
+        self._level, self._variance = level, variance
+        self._observations = int(snapshot["observations"])

@@ -1,0 +1,76 @@
+"""Recursive least squares with forgetting: one observation in, better parameters out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_FORGETTING = 0.999
+
+
+class LeastSquares:
+    """Fits `error = features . parameters`, newest observations first (Ljung 1999, 11.2).
+
+    Parameters start at 0 with the given variances, which is how far the prior may be wrong; no
+    variance grows beyond that again, so a feature that never varies stays where it was.
+
+    Args:
+        variances: of each parameter before anything was seen.
+        bound: no parameter leaves [-bound, bound].
+    """
+
+    def __init__(self, variances: Sequence[float], *, bound: float) -> None:
+        self._largest = tuple(variances)
+        self._bound = bound
+        self.parameters = [0.0] * len(variances)
+        self._covariance = _diagonal(variances)
+
+    def observe(self, features: Sequence[float], error: float, *, noise: float) -> None:
+        """Takes one error that the present parameters left; `noise` is its variance."""
+        covariance, size = self._covariance, range(len(features))
+        reach = [sum(row[j] * features[j] for j in size) for row in covariance]
+        explained = sum(features[i] * reach[i] for i in size)
+        scale = 1.0 / (noise + explained)
+        for i in size:
+            step = self.parameters[i] + reach[i] * scale * error
+            self.parameters[i] = min(self._bound, max(-self._bound, step))
+        for i in size:
+            row = covariance[i]
+            for j in size:
+                row[j] = (row[j] - reach[i] * reach[j] * scale) / _FORGETTING
+        self._limit()
+
+    def forget(self) -> None:
+        """Makes the parameters as uncertain as at first, where they are; for after a change."""
+        self._covariance = _diagonal(self._largest)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Parameters and covariance, as plain values."""
+        return {"parameters": list(self.parameters), "covariance": [*map(list, self._covariance)]}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Takes up what `snapshot` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is not such a snapshot, or of another size.
+        """
+        size = len(self._largest)
+        parameters = [float(value) for value in snapshot["parameters"]]
+        covariance = [[float(value) for value in row] for row in snapshot["covariance"]]
+        if len(parameters) != size or [len(row) for row in covariance] != [size] * size:
+            raise ValueError(f"{size} parameters are needed")
+        self.parameters, self._covariance = parameters, covariance
+
+    def _limit(self) -> None:
+        """Scales rows and columns down where forgetting let a variance grow too far."""
+        for i, largest in enumerate(self._largest):
+            variance = self._covariance[i][i]
+            if variance <= largest:
+                continue
+            scale = (largest / variance) ** 0.5
+            for j in range(len(self._largest)):
+                self._covariance[i][j] *= scale
+                self._covariance[j][i] *= scale
+
+
+def _diagonal(variances: Sequence[float]) -> list[list[float]]:
+    size = range(len(variances))
+    return [[variances[i] if i == j else 0.0 for j in size] for i in size]

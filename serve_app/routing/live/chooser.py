@@ -1,0 +1,116 @@
+"""The whole brain behind one interface: decide, admit, start, finish. `now` is an argument.
+
+The server's dispatcher and the simulator call the same object; neither knows what is inside.
+"""
+
+from collections.abc import Mapping
+
+from serve_app.config import Objective
+from serve_app.errors import Saturated
+from serve_app.routing.admission import admit, drains_after_s, possible_when_idle
+from serve_app.routing.assess import length_query
+from serve_app.routing.live.ledger import Work
+from serve_app.routing.live.state import Outcome, TierState
+from serve_app.routing.policy import choose
+from serve_app.routing.types import Candidate, Decision, RoutingRequest, TierView
+
+
+class Chooser:
+    """Chooses tiers for requests and learns from how they end.
+
+    Args:
+        states: by tier id, in the order of the configuration.
+        max_outstanding_s: most work ahead of an admitted request, in seconds.
+    """
+
+    def __init__(
+        self,
+        states: Mapping[str, TierState],
+        *,
+        objective: Objective,
+        max_outstanding_s: float,
+    ) -> None:
+        self._states = states
+        self._objective = objective
+        self._max_outstanding_s = max_outstanding_s
+
+    def decide(self, request: RoutingRequest, *, now: float) -> Decision:
+        """What is best now; changes nothing."""
+        return choose(request, self._views(request, now), objective=self._objective)
+
+    def admit(self, request: RoutingRequest, decision: Decision, *, now: float) -> Candidate:
+        """The selected candidate, or the refusal as `routing.admission.admit` raises it."""
+        retry_after_s = {
+            candidate.tier: self._drains_after_s(request, candidate.tier, now)
+            for candidate in possible_when_idle(decision)
+        }
+        limit_s = self._max_outstanding_s
+        return admit(decision, max_outstanding_s=limit_s, retry_after_s=retry_after_s)
+
+    def returned(self, *, now: float) -> None:
+        """Notes that a caller came back who was told when; the longest waiting promise is his."""
+        promised = [state.promises for state in self._states.values() if state.promises.next_due_s]
+        if promised:
+            min(promised, key=lambda promises: promises.next_due_s or 0.0).keep(now=now)
+
+    def refused(self, request: RoutingRequest, refusal: Saturated, *, now: float) -> None:
+        """Keeps a place for a caller that was told when to come back."""
+        if refusal.tier is not None:
+            promises = self._states[refusal.tier].promises
+            promises.promise(now + refusal.retry_after_s, request.sequences, now=now)
+
+    def note(self, decision: Decision) -> None:
+        """Tells the best tier whether it was crowded; what its capacity is worth follows."""
+        allowed = [c for c in decision.candidates if c.is_feasible_when_idle]
+        if len(allowed) < 2:
+            return
+        best, second = sorted(allowed, key=lambda c: c.quality, reverse=True)[:2]
+        if best.quality > second.quality:
+            self._states[best.tier].was_wanted(
+                best, gain=best.quality - second.quality, is_crowded=not best.is_feasible
+            )
+
+    def start(
+        self, request_id: str, request: RoutingRequest, candidate: Candidate, *, now: float
+    ) -> None:
+        """Notes a request that is sent to its tier now."""
+        work = Work(
+            prompt_tokens=candidate.prompt_tokens,
+            sequences=request.sequences,
+            ttft_s=candidate.time.ttft_s,
+            e2e_s=candidate.e2e_s,
+            prefill_s=candidate.time.prefill_s,
+            share_key=request.share_key,
+        )
+        self._states[candidate.tier].ledger.start(request_id, work, now=now)
+
+    def finish(
+        self,
+        request_id: str,
+        request: RoutingRequest,
+        candidate: Candidate,
+        outcome: Outcome | None,
+        *,
+        now: float,
+    ) -> None:
+        """Notes that it is over, and learns from it; `outcome` is None when it says nothing."""
+        state = self._states[candidate.tier]
+        state.ledger.finish(request_id, now=now)
+        if outcome is None:
+            return
+        # Not the caller's max_tokens but the one in force: a fitted reply is cut by ours.
+        most = candidate.forecast.length.most
+        query = length_query(request, candidate.prompt_tokens, candidate.prompt_tokens + most)
+        state.observe(candidate, query, outcome, now=now)
+
+    def _views(self, request: RoutingRequest, now: float) -> list[TierView]:
+        return [
+            state.view(now, share_key=request.share_key, is_returning=request.is_returning)
+            for state in self._states.values()
+        ]
+
+    def _drains_after_s(self, request: RoutingRequest, tier: str, now: float) -> float:
+        state = self._states[tier]
+        view = state.view(now, share_key=request.share_key)
+        replicas = state.num_replicas
+        return drains_after_s(request, view, state.ledger, replicas=replicas, now=now)

@@ -1,0 +1,205 @@
+"""What is in flight on one tier, as far as this router knows. `now` is an argument everywhere."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from heapq import heappop, heappush, nsmallest
+
+from serve_app.routing.latency import TierLoad
+
+_REPORT_LIFETIME_S = 5.0
+_MEMORY_S = 30.0
+_TURNOVER_GAIN = 0.05
+_OVERDUE_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One request as it is sent to a tier.
+
+    ttft_s, e2e_s: predicted from now. prefill_s: of that, what blocks others. share_key: whose
+    share of the tier it counts against.
+    """
+
+    prompt_tokens: int
+    sequences: int
+    ttft_s: float
+    e2e_s: float
+    prefill_s: float = 0.0
+    share_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    work: Work
+    started_at_s: float
+
+    def finishes_at_s(self, now: float) -> float:
+        """As predicted; one that is overdue takes a while yet, the longer the later it is."""
+        predicted = self.started_at_s + self.work.e2e_s
+        overdue_s = now - predicted
+        return predicted if overdue_s <= 0 else now + _OVERDUE_SHARE * (now - self.started_at_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """One replica's own account of its load, and how much of all replicas' was ours."""
+
+    sequences: int
+    queued_tokens: int
+    own_sequences: int
+    own_queued_tokens: int
+    at_s: float
+
+
+class Ledger:
+    """Counts this router's requests exactly and the other routers' by the engines' reports.
+
+    Reports ride on replies, so they cost nothing and age; an aged one says less about now and
+    fades out linearly over five seconds.
+    """
+
+    def __init__(self) -> None:
+        self._in_flight: dict[str, _InFlight] = {}
+        self._sequences = 0
+        self._by_share: Counter[str] = Counter()
+        self._waiting_first: list[tuple[float, str]] = []
+        self._queued_tokens = 0
+        self._queued: set[str] = set()
+        self._reports: dict[str, _Report] = {}
+        self._mean_sequences = 0.0
+        self._blocked_share = 0.0
+        self._averaged_at_s: float | None = None
+        self._turnover_s = 0.0
+        self.cached_share = 0.0
+
+    @property
+    def num_in_flight(self) -> int:
+        return len(self._in_flight)
+
+    def start(self, request_id: str, work: Work, *, now: float) -> None:
+        """Notes a request that is sent now."""
+        self._average(now)
+        self._blocked_share += work.prefill_s / _MEMORY_S
+        self._in_flight[request_id] = _InFlight(work, now)
+        self._sequences += work.sequences
+        self._by_share[work.share_key] += work.sequences
+        self._queued.add(request_id)
+        self._queued_tokens += work.prompt_tokens
+        heappush(self._waiting_first, (now + work.ttft_s, request_id))
+
+    def finish(self, request_id: str, *, now: float) -> None:
+        """Notes that a request is over, however it ended."""
+        entry = self._in_flight.get(request_id)
+        if entry is None:
+            return
+        self._average(now)
+        self._prefilled(request_id)
+        del self._in_flight[request_id]
+        self._sequences -= entry.work.sequences
+        self._by_share[entry.work.share_key] -= entry.work.sequences
+        if not self._by_share[entry.work.share_key]:
+            del self._by_share[entry.work.share_key]
+        stayed_s = now - entry.started_at_s
+        gain = _TURNOVER_GAIN if self._turnover_s else 1.0
+        self._turnover_s += gain * (stayed_s - self._turnover_s)
+
+    def sequences_of(self, share_key: str) -> int:
+        """Sequences in flight that count against one share."""
+        return self._by_share[share_key]
+
+    def report(self, load: Mapping[str, object], *, now: float) -> None:
+        """Takes the `deployments.messages.Load` of a reply."""
+        running, waiting = load.get("running", 0), load.get("waiting", 0)
+        queued = load.get("queued_tokens", 0)
+        if not (isinstance(running, int) and isinstance(waiting, int) and isinstance(queued, int)):
+            return
+        self._reports[str(load.get("replica", ""))] = _Report(
+            running + waiting, queued, self._sequences, self._queued_tokens, now
+        )
+        cached = load.get("prefix_hit_rate", 0.0)
+        if isinstance(cached, float) and 0.0 <= cached <= 1.0:
+            self.cached_share = cached
+
+    def load(
+        self, *, replicas: int, max_num_seqs: int, now: float, reserved: float = 0.0
+    ) -> TierLoad:
+        """The load that a new request would meet on an average replica.
+
+        Args:
+            reserved: sequences that are promised a place.
+        """
+        replicas = max(1, replicas)
+        while self._waiting_first and self._waiting_first[0][0] <= now:
+            self._prefilled(heappop(self._waiting_first)[1])
+        others, others_queued = self._others(now)
+        sequences = self._sequences + others + reserved
+        faded = self._faded(now)
+        return TierLoad(
+            sequences=sequences / replicas,
+            queued_tokens=(self._queued_tokens + others_queued) / replicas,
+            slot_wait_s=self._slot_wait_s(sequences, replicas * max_num_seqs, now),
+            mean_sequences=(sequences + faded * (self._mean_sequences - sequences)) / replicas,
+            turnover_s=self._turnover_s,
+            blocked_share=self._blocked_share * faded / replicas,
+            cached_share=self.cached_share,
+        )
+
+    def drained_after_s(self, num_sequences: float, *, now: float) -> float:
+        """Seconds until so many of the sequences in flight have finished, as predicted."""
+        left = num_sequences
+        finishes = sorted(
+            (entry.finishes_at_s(now), entry.work.sequences) for entry in self._in_flight.values()
+        )
+        for finishes_at_s, sequences in finishes:
+            left -= sequences
+            if left <= 0:
+                return max(0.0, finishes_at_s - now)
+        return max(0.0, finishes[-1][0] - now) if finishes else 0.0
+
+    def _prefilled(self, request_id: str) -> None:
+        if request_id in self._queued:
+            self._queued.remove(request_id)
+            self._queued_tokens -= self._in_flight[request_id].work.prompt_tokens
+
+    def _faded(self, now: float) -> float:
+        """How much of the running means is still about now."""
+        if self._averaged_at_s is None:
+            return 0.0
+        return math.exp(-max(0.0, now - self._averaged_at_s) / _MEMORY_S)
+
+    def _average(self, now: float) -> None:
+        faded = self._faded(now)
+        total = self._sequences + self._others(now)[0]
+        self._mean_sequences = total + faded * (self._mean_sequences - total)
+        self._blocked_share *= faded
+        self._averaged_at_s = now
+
+    def _others(self, now: float) -> tuple[float, float]:
+        """Sequences and queued tokens of other routers, summed over the replicas' reports."""
+        if not self._reports:
+            return 0.0, 0.0
+        for replica, report in list(self._reports.items()):
+            if now - report.at_s >= _REPORT_LIFETIME_S:
+                del self._reports[replica]
+        reports = self._reports.values()
+        if not reports:
+            return 0.0, 0.0
+        freshness = 1.0 - (now - max(r.at_s for r in reports)) / _REPORT_LIFETIME_S
+        sequences = sum(r.sequences for r in reports) - max(r.own_sequences for r in reports)
+        queued = sum(r.queued_tokens for r in reports) - max(r.own_queued_tokens for r in reports)
+        return max(0.0, sequences * freshness), max(0.0, queued * freshness)
+
+    def _slot_wait_s(self, sequences: float, slots: int, now: float) -> float:
+        """Until enough of the requests ahead have finished, by their own predictions."""
+        ahead = int(sequences) - slots + 1
+        if ahead <= 0:
+            return 0.0
+        # Those beyond what is in flight were promised a place and take their turn first.
+        known = min(ahead, len(self._in_flight))
+        wait_s = (ahead - known) * self._turnover_s / slots
+        if known:
+            finishes = (entry.finishes_at_s(now) for entry in self._in_flight.values())
+            wait_s += nsmallest(known, finishes)[-1] - now
+        return max(0.0, wait_s)

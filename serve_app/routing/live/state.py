@@ -1,0 +1,192 @@
+"""All that the router knows of one tier; the only mutable part of routing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from serve_app.routing.calibration import Calibrator
+from serve_app.routing.latency import LatencyProfile
+from serve_app.routing.lengths import LengthQuery, OutputLengths
+from serve_app.routing.live.ledger import Ledger
+from serve_app.routing.live.prices import ShadowPrice
+from serve_app.routing.live.promises import Promises
+from serve_app.routing.types import Candidate, TierView
+
+_TRUSTED_S = 300.0
+_TRUST_HALF_LIFE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class TierSettings:
+    """What the configuration says of one tier; units as in `deployments.spec.TierRouting`."""
+
+    tier: str
+    quality: Mapping[str, float]
+    usd_per_hour: float
+    min_prompt_tokens: int
+    max_prompt_tokens: int | None
+    prior: LatencyProfile
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What a running engine said of itself.
+
+    profile: None until its speed was measured. fingerprint: names engine, model and machine.
+    """
+
+    profile: LatencyProfile | None
+    context_tokens: int
+    max_num_seqs: int
+    fingerprint: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What must be the same for anything learned to hold."""
+        return f"{self.fingerprint}|{self.profile}|{self.context_tokens}|{self.max_num_seqs}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended, as far as it teaches something; seconds from dispatch.
+
+    output_tokens: of one sequence; None when it is not known how far it came. is_cut: it stopped
+    at `max_tokens`. is_finished: False for timeouts, cancels and clients that left.
+    """
+
+    elapsed_s: float
+    output_tokens: int | None
+    is_finished: bool = True
+    is_cut: bool = False
+    ttft_s: float | None = None
+
+
+class TierState:
+    """One tier: configured, described by its engine, loaded, learned."""
+
+    def __init__(self, settings: TierSettings, *, default_output_tokens: int) -> None:
+        self._settings = settings
+        self._default_output_tokens = default_output_tokens
+        self._facts: EngineFacts | None = None
+        self._kept: Mapping[str, Any] | None = None
+        self._observed_at_s: float | None = None
+        self._was_crowded = False
+        self.calibrator = Calibrator(is_measured=False)
+        self.lengths = OutputLengths(default_output_tokens)
+        self.price = ShadowPrice()
+        self.ledger = Ledger()
+        self.promises = Promises()
+        self.num_replicas = 0
+
+    @property
+    def is_ready(self) -> bool:
+        return self._facts is not None and self.num_replicas > 0
+
+    def engine_started(self, facts: EngineFacts) -> None:
+        """Takes what an engine said; what was learned about another one is forgotten."""
+        if self._facts == facts:
+            return
+        is_other = self._facts is not None and self._facts.fingerprint != facts.fingerprint
+        self._facts = facts
+        self.calibrator = Calibrator(is_measured=facts.profile is not None)
+        if is_other:
+            self.lengths = OutputLengths(self._default_output_tokens)
+        self._take_up_kept()
+
+    def view(self, now: float, *, share_key: str = "", is_returning: bool = False) -> TierView:
+        """A snapshot to decide on.
+
+        Args:
+            share_key: whose use of the tier is told. is_returning: the caller was promised a
+                place, so places kept for others do not count as load.
+        """
+        settings, facts = self._settings, self._facts
+        max_num_seqs = facts.max_num_seqs if facts else 1
+        slots = max_num_seqs * max(1, self.num_replicas)
+        silence_s = None if self._observed_at_s is None else now - self._observed_at_s
+        return TierView(
+            tier=settings.tier,
+            quality=settings.quality,
+            usd_per_hour=settings.usd_per_hour,
+            context_tokens=facts.context_tokens if facts else 0,
+            max_num_seqs=max_num_seqs,
+            profile=(facts.profile if facts else None) or settings.prior,
+            load=self.ledger.load(
+                replicas=self.num_replicas,
+                max_num_seqs=max_num_seqs,
+                now=now,
+                reserved=0.0 if is_returning else self.promises.outstanding(now),
+            ),
+            lengths=self.lengths,
+            calibrator=self.calibrator,
+            price=self.price,
+            trust=_trust(silence_s),
+            silence_s=silence_s,
+            used_share=self.ledger.sequences_of(share_key) / slots,
+            was_crowded=self._was_crowded,
+            is_ready=self.is_ready,
+            min_prompt_tokens=settings.min_prompt_tokens,
+            max_prompt_tokens=settings.max_prompt_tokens,
+        )
+
+    def observe(
+        self, candidate: Candidate, query: LengthQuery, outcome: Outcome, *, now: float
+    ) -> None:
+        """Learns from one request that was sent here, finished or not."""
+        self._observed_at_s = now
+        if outcome.is_finished and outcome.output_tokens is not None:
+            self.lengths.observe(query, outcome.output_tokens, is_cut=outcome.is_cut)
+            self.calibrator.observe(
+                candidate.forecast,
+                output_tokens=outcome.output_tokens,
+                e2e_s=outcome.elapsed_s,
+                ttft_s=outcome.ttft_s,
+            )
+            return
+        reached = outcome.output_tokens or candidate.time.tokens_within(outcome.elapsed_s)
+        if reached >= 1:
+            self.lengths.observe(query, min(reached, query.most), is_cut=True)
+        self.calibrator.observe_cut_off(candidate.forecast, elapsed_s=outcome.elapsed_s)
+
+    def was_wanted(self, candidate: Candidate, *, gain: float, is_crowded: bool) -> None:
+        """Notes that an idle machine would have served a request here."""
+        work_s = candidate.idle_e2e_s * candidate.forecast.length.sequences
+        self.price.wanted(work_s=work_s, gain=gain, is_crowded=is_crowded)
+        self._was_crowded = is_crowded
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """What was learned, as plain values; None before the engine was known."""
+        if self._facts is None:
+            return None
+        return {
+            "identity": self._facts.identity,
+            "calibrator": self.calibrator.snapshot(),
+            "lengths": self.lengths.snapshot(),
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Keeps what `snapshot` gave until the engine is known; used if it is the same one."""
+        self._kept = snapshot
+        self._take_up_kept()
+
+    def _take_up_kept(self) -> None:
+        kept = self._kept
+        if kept is None or self._facts is None or kept.get("identity") != self._facts.identity:
+            return
+        self._kept = None
+        calibrator = Calibrator(is_measured=self._facts.profile is not None)
+        lengths = OutputLengths(self._default_output_tokens)
+        try:
+            calibrator.restore(kept["calibrator"])
+            lengths.restore(kept["lengths"])
+        except (ValueError, KeyError, TypeError):
+            # Written by another version, or damaged: it is learned again.
+            return
+        self.calibrator, self.lengths = calibrator, lengths
+
+
+def _trust(silence_s: float | None) -> float:
+    """How much of what was learned still counts: all for five minutes, then less and less."""
+    if silence_s is None or silence_s <= _TRUSTED_S:
+        return 1.0
+    return float(0.5 ** ((silence_s - _TRUSTED_S) / _TRUST_HALF_LIFE_S))

@@ -1,0 +1,139 @@
+"""State on S3, over HTTP: moto's server speaks the protocol."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import boto3
+import httpx
+import pytest
+
+from serve_app.storage.locations import open_storage
+from serve_app.storage.types import MAX_BYTES, StorageFailed
+
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def environment(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the usual AWS variables says where S3 is."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def bucket(environment: None) -> Iterator[str]:
+    client = boto3.session.Session().client("s3")
+    client.create_bucket(Bucket="tandem-state")
+    yield "tandem-state"
+    for item in client.list_objects_v2(Bucket="tandem-state").get("Contents", []):
+        client.delete_object(Bucket="tandem-state", Key=item["Key"])
+    client.delete_bucket(Bucket="tandem-state")
+    client.close()
+
+
+def test_what_was_saved_is_loaded_by_the_next_router(bucket: str) -> None:
+    uri = f"s3://{bucket}/routers/state of a ü"
+    open_storage(uri).save(b"one")
+    storage = open_storage(uri)
+    storage.save(b"two" * 500_000)
+    assert open_storage(uri).load() == b"two" * 500_000
+
+
+def test_a_missing_key_is_no_state_yet(bucket: str) -> None:
+    assert open_storage(f"s3://{bucket}/missing").load() is None
+
+
+def test_a_missing_bucket_says_so(endpoint: str) -> None:
+    storage = open_storage("s3://tandem-other/state")
+    with pytest.raises(StorageFailed, match=r"could not be read: .*Create the bucket"):
+        storage.load()
+    with pytest.raises(StorageFailed, match=r"could not be written: .*Create the bucket"):
+        storage.save(b"one")
+
+
+def test_missing_rights_are_named(
+    bucket: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a user who may do nothing
+    iam = boto3.session.Session().client("iam")
+    iam.create_user(UserName="nobody")
+    key = iam.create_access_key(UserName="nobody")["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    storage = open_storage(f"s3://{bucket}/state")
+    # When rights are checked, then both calls say what is needed
+    with rights_checked(endpoint):
+        with pytest.raises(StorageFailed, match=r"read: .*AccessDenied.*Allow s3:GetObject"):
+            storage.load()
+        with pytest.raises(StorageFailed, match=r"written: .*AccessDenied.*Allow s3:GetObject"):
+            storage.save(b"two")
+
+
+@contextmanager
+def rights_checked(endpoint: str) -> Iterator[None]:
+    """moto lets everyone in until this many calls were made."""
+    httpx.post(f"{endpoint}/moto-api/reset-auth", content=b"0").raise_for_status()
+    try:
+        yield
+    finally:
+        httpx.post(f"{endpoint}/moto-api/reset-auth", content=b"inf").raise_for_status()
+
+
+def test_an_endpoint_that_does_not_answer_is_given_up_soon(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    began_s = time.monotonic()
+    with pytest.raises(StorageFailed, match="AWS_ENDPOINT_URL"):
+        open_storage(f"s3://{bucket}/state").load()
+    assert time.monotonic() - began_s < 15
+
+
+@pytest.mark.parametrize(
+    ("uri", "changes"),
+    [
+        ("s3://Not_A_Bucket/state", {}),
+        ("s3://tandem-state/state", {"AWS_ENDPOINT_URL": "no url"}),
+        ("s3://tandem-state/state", {"AWS_PROFILE": "not-there"}),
+    ],
+)
+def test_bad_settings_are_one_clear_error(
+    uri: str, changes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StorageFailed, match=f"The state at {uri} could not be read: ") as failed:
+        open_storage(uri).load()
+    assert "\n" not in str(failed.value)
+
+
+def test_an_object_that_is_too_large_is_refused_unread(bucket: str) -> None:
+    boto3.session.Session().client("s3").put_object(
+        Bucket=bucket, Key="large", Body=bytes(MAX_BYTES + 1)
+    )
+    with pytest.raises(StorageFailed, match="the limit is 67,108,864"):
+        open_storage(f"s3://{bucket}/large").load()

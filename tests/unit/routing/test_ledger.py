@@ -1,0 +1,124 @@
+"""What is in flight, whose it is, and when it will have drained."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_app.routing.live.ledger import Ledger, Work
+from serve_app.routing.live.prices import ShadowPrice
+from serve_app.routing.live.promises import Promises
+
+
+def some_work(e2e_s: float = 4.0, **changes: object) -> Work:
+    defaults: dict[str, object] = {
+        "prompt_tokens": 10, "sequences": 1, "ttft_s": 0.5, "e2e_s": e2e_s, "prefill_s": 0.3,
+    }  # fmt: skip
+    return Work(**(defaults | changes))  # type: ignore[arg-type]
+
+
+def test_a_full_tier_waits_for_its_first_finish() -> None:
+    # Given two slots, taken until second 4 and second 9
+    ledger = Ledger()
+    ledger.start("a", some_work(4.0), now=0.0)
+    ledger.start("b", some_work(9.0), now=0.0)
+    # When a third request asks at second 1
+    load = ledger.load(replicas=1, max_num_seqs=2, now=1.0)
+    # Then it waits three seconds
+    assert load.slot_wait_s == pytest.approx(3.0)
+
+
+def test_an_overdue_reply_is_not_believed_to_end_at_once() -> None:
+    ledger = Ledger()
+    ledger.start("a", some_work(1.0), now=0.0)
+    load = ledger.load(replicas=1, max_num_seqs=1, now=10.0)
+    assert load.slot_wait_s == pytest.approx(1.0)
+
+
+def test_a_finished_request_leaves_no_load() -> None:
+    ledger = Ledger()
+    ledger.start("a", some_work(), now=0.0)
+    ledger.finish("a", now=1.0)
+    load = ledger.load(replicas=1, max_num_seqs=1, now=1.0)
+    assert (load.sequences, load.queued_tokens, load.slot_wait_s) == (0, 0, 0)
+
+
+def test_prompts_are_queued_until_their_first_token_is_due() -> None:
+    ledger = Ledger()
+    ledger.start("a", some_work(prompt_tokens=700), now=0.0)
+    assert ledger.load(replicas=1, max_num_seqs=9, now=0.4).queued_tokens == 700
+    assert ledger.load(replicas=1, max_num_seqs=9, now=0.6).queued_tokens == 0
+
+
+def test_the_mean_load_and_the_blocked_share_fade() -> None:
+    ledger = Ledger()
+    ledger.start("a", some_work(prefill_s=3.0), now=0.0)
+    ledger.finish("a", now=60.0)
+    early = ledger.load(replicas=1, max_num_seqs=9, now=60.0)
+    late = ledger.load(replicas=1, max_num_seqs=9, now=300.0)
+    assert early.mean_sequences is not None and late.mean_sequences is not None
+    assert early.mean_sequences > 0.5 > 0.01 > late.mean_sequences
+    assert early.blocked_share > late.blocked_share
+
+
+def test_other_routers_load_counts_and_fades() -> None:
+    ledger = Ledger()
+    ledger.report({"replica": "x", "running": 8, "waiting": 0, "queued_tokens": 90}, now=0.0)
+    assert ledger.load(replicas=1, max_num_seqs=16, now=0.0).sequences == 8
+    assert ledger.load(replicas=1, max_num_seqs=16, now=0.0).queued_tokens == 90
+    assert ledger.load(replicas=1, max_num_seqs=16, now=2.5).sequences == pytest.approx(4)
+    assert ledger.load(replicas=1, max_num_seqs=16, now=6.0).sequences == 0
+
+
+def test_draining_takes_as_long_as_the_replies_that_must_end() -> None:
+    ledger = Ledger()
+    for name, e2e_s in (("a", 2.0), ("b", 5.0), ("c", 7.0)):
+        ledger.start(name, some_work(e2e_s), now=0.0)
+    assert ledger.drained_after_s(2, now=1.0) == pytest.approx(4.0)
+    assert ledger.drained_after_s(9, now=1.0) == pytest.approx(6.0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.floats(0, 9)), max_size=60))
+def test_counts_never_go_wrong_whatever_the_order(
+    steps: list[tuple[int, bool, float]],
+) -> None:
+    ledger, open_ids, now = Ledger(), set(), 0.0
+    for number, is_start, dt in steps:
+        now += dt
+        if is_start and number not in open_ids:
+            open_ids.add(number)
+            ledger.start(str(number), some_work(share_key="k"), now=now)
+        elif not is_start:
+            open_ids.discard(number)
+            ledger.finish(str(number), now=now)
+        load = ledger.load(replicas=1, max_num_seqs=4, now=now)
+        assert load.sequences == ledger.sequences_of("k") == len(open_ids)
+        assert 0 <= load.queued_tokens <= 10 * len(open_ids)
+
+
+def test_a_promised_place_counts_until_it_is_taken_or_missed() -> None:
+    promises = Promises()
+    promises.promise(10.0, 1, now=0.0)
+    promises.promise(12.0, 1, now=0.0)
+    assert promises.outstanding(1.0) == pytest.approx(1.0)
+    promises.keep(now=10.0)
+    assert 0.5 < promises.outstanding(10.0) < 1.0
+    assert promises.outstanding(30.0) == 0.0
+
+
+def test_callers_who_never_return_are_soon_not_waited_for() -> None:
+    promises = Promises()
+    for second in range(100):
+        promises.promise(float(second), 1, now=float(second))
+    promises.promise(200.0, 1, now=199.0)
+    assert promises.outstanding(199.0) < 0.05
+
+
+def test_a_crowded_tiers_price_rises_and_falls_again() -> None:
+    price = ShadowPrice()
+    for _ in range(50):
+        price.wanted(work_s=2.0, gain=1.0, is_crowded=True)
+    assert price.of(2.0) > 0.5
+    assert price.of(4.0) == pytest.approx(2 * price.of(2.0))
+    for _ in range(2000):
+        price.wanted(work_s=2.0, gain=1.0, is_crowded=False)
+    assert price.of(2.0) == 0.0
