@@ -3,6 +3,7 @@
 from typing import Any
 
 from ray import serve
+from ray.serve.config import RequestRouterConfig
 from ray.serve.deployment import Application
 
 from deployments.spec import FakeTiming, TierSpec
@@ -12,6 +13,9 @@ _DEFAULT_MAX_NUM_SEQS = 256
 # router's queue is the better place, because a cancelled request leaves it for nothing.
 _ONGOING_PER_SLOT = 4
 _MAX_QUEUED_REQUESTS = 4096
+# By name: what is behind the handle never imports what is in front of it.
+_REQUEST_ROUTER = "serve_app.replica_choice.router:RemainingWorkRouter"
+_ROUTING_STATS_PERIOD_S = 5.0
 
 
 def deployment_name(spec: TierSpec) -> str:
@@ -45,13 +49,22 @@ def _fake_deployment(spec: TierSpec, timing: FakeTiming) -> Application:
 
 
 def _defaults(spec: TierSpec) -> dict[str, Any]:
-    """Back-pressure and logging; Ray Serve LLM's own limit is a billion requests."""
+    """Back-pressure, choice of replica and logging; the user's own options come first.
+
+    Ray Serve LLM's own limit is a billion requests. `request_router_config: {}` brings back
+    Serve's choice by request counts.
+    """
     slots = int(spec.engine_kwargs.get("max_num_seqs", _DEFAULT_MAX_NUM_SEQS))
     if spec.fake is not None:
         slots = spec.fake.max_num_seqs
     defaults: dict[str, Any] = {
         "max_ongoing_requests": slots * _ONGOING_PER_SLOT,
         "max_queued_requests": _MAX_QUEUED_REQUESTS,
+        "request_router_config": RequestRouterConfig(
+            request_router_class=_REQUEST_ROUTER,
+            request_router_kwargs={"slots": slots},
+            request_routing_stats_period_s=_ROUTING_STATS_PERIOD_S,
+        ),
         # The router writes one line per request; Ray's second one costs time and says less.
         "logging_config": {"enable_access_log": False},
     }

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from vllm.v1.metrics.loggers import StatLoggerBase
 
+_FORGETTING = 0.95
+
 
 class EngineStats(StatLoggerBase):  # type: ignore[misc]
     """Scheduler numbers after the latest step.
@@ -19,6 +21,8 @@ class EngineStats(StatLoggerBase):  # type: ignore[misc]
         self.running = 0
         self.waiting = 0
         self.kv_usage = 0.0
+        self._prompt_tokens = 0.0
+        self._cached_tokens = 0.0
         EngineStats.latest = self
 
     def record(
@@ -33,6 +37,18 @@ class EngineStats(StatLoggerBase):  # type: ignore[misc]
         self.running = scheduler_stats.num_running_reqs
         self.waiting = scheduler_stats.num_waiting_reqs
         self.kv_usage = scheduler_stats.kv_cache_usage
+        seen = scheduler_stats.prefix_cache_stats
+        if seen is not None and seen.queries:
+            self._prompt_tokens = self._prompt_tokens * _FORGETTING + seen.queries
+            self._cached_tokens = self._cached_tokens * _FORGETTING + seen.hits
+
+    @classmethod
+    def prefix_hit_rate(cls) -> float:
+        """Share of prompt tokens that the prefix cache held, over the last requests or so."""
+        latest = cls.latest
+        if latest is None or not latest._prompt_tokens:
+            return 0.0
+        return latest._cached_tokens / latest._prompt_tokens
 
     def log_engine_initialized(self) -> None:
         """Nothing to announce."""

@@ -21,6 +21,7 @@ from deployments.events import DONE, coalesced, wants_usage
 from deployments.fake_engine import FakeEngine
 from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts, Usage
 from deployments.spec import FakeTiming
+from deployments.work import Expired, WorkInHand, predicted_work_s, refuse_expired
 
 _WORD = "word "
 _TEMPLATE = "{% for message in messages %}{{ message.content }} {% endfor %}"
@@ -33,6 +34,7 @@ class FakeServer:
         self._model_id = model_id
         self._timing = timing
         self._engine = FakeEngine(timing, random.Random(timing.seed))
+        self._in_hand = WorkInHand(timing.max_num_seqs)
         self._replica = serve.get_replica_context().replica_id.unique_id
         self._tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
         self._tokenizer.pre_tokenizer = Whitespace()
@@ -69,7 +71,11 @@ class FakeServer:
             "waiting": engine.num_waiting,
             "queued_tokens": engine.queued_tokens,
             "kv_usage": engine.num_running / self._timing.max_num_seqs,
+            "work_s": self._in_hand.left_s(time.monotonic()),
         }
+
+    async def record_routing_stats(self) -> dict[str, float]:
+        return self._in_hand.broadcast(time.monotonic())
 
     async def check_health(self) -> None:
         """Always well; a fake that dies takes its process along."""
@@ -79,10 +85,10 @@ class FakeServer:
         if refusal:
             return refusal
         prompt_tokens, output_tokens = self._lengths(call)
-        async with aclosing(self._engine.generate(prompt_tokens, output_tokens)) as tokens:
+        async with aclosing(self._tokens(call, prompt_tokens, output_tokens)) as tokens:
             async for _ in tokens:
                 pass
-        body = _whole(call, self._model_id, prompt_tokens, output_tokens)
+        body = _whole(call, self._envelope(call, ""), prompt_tokens, output_tokens)
         usage: Usage = {"prompt_tokens": prompt_tokens, "completion_tokens": output_tokens}
         return {"status": 200, "body": body, "usage": usage, "load": await self.load()}
 
@@ -108,12 +114,35 @@ class FakeServer:
     async def _events(
         self, call: EngineCall, prompt_tokens: int, output_tokens: int
     ) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._engine.generate(prompt_tokens, output_tokens)) as tokens:
+        envelope = self._envelope(call, ".chunk")
+        async with aclosing(self._tokens(call, prompt_tokens, output_tokens)) as tokens:
             async for index in tokens:
                 finish = "length" if index == output_tokens - 1 else None
-                yield _chunk(call, self._model_id, _WORD, finish)
+                yield _chunk(call, envelope, _WORD, finish)
         if wants_usage(call["body"]):
-            yield _usage_chunk(call, self._model_id, prompt_tokens, output_tokens)
+            yield _usage_chunk(envelope, prompt_tokens, output_tokens)
+
+    async def _tokens(
+        self, call: EngineCall, prompt_tokens: int, output_tokens: int
+    ) -> AsyncGenerator[int, None]:
+        key = object()
+        self._in_hand.add(key, predicted_work_s(call), time.monotonic())
+        try:
+            async with aclosing(self._engine.generate(prompt_tokens, output_tokens)) as tokens:
+                async for index in tokens:
+                    yield index
+        finally:
+            self._in_hand.remove(key, time.monotonic())
+
+    def _envelope(self, call: EngineCall, suffix: str) -> dict[str, Any]:
+        """The outer fields of OpenAI's format; the fingerprint names the replica that answered."""
+        is_chat = call["endpoint"] == "chat"
+        kind = f"chat.completion{suffix}" if is_chat else "text_completion"
+        prefix = "chatcmpl" if is_chat else "cmpl"
+        return {
+            "id": f"{prefix}-{call['request_id']}", "object": kind, "created": int(time.time()),
+            "model": self._model_id, "system_fingerprint": self._replica,
+        }  # fmt: skip
 
     def _lengths(self, call: EngineCall) -> tuple[int, int]:
         body = call["body"]
@@ -130,6 +159,10 @@ class FakeServer:
         return prompt_tokens, max(1, output_tokens)
 
     async def _fault(self, call: EngineCall) -> Reply | None:
+        try:
+            refuse_expired(call)
+        except Expired as err:
+            return await self._refusal(err.http_status, str(err))
         fake = call["body"].get("fake")
         fault = fake.get("fault") if isinstance(fake, dict) else None
         if fault == "die":
@@ -138,24 +171,17 @@ class FakeServer:
             await asyncio.Event().wait()
         if fault != "fail":
             return None
-        error = {"message": "The fake was asked to fail.", "type": "server_error", "code": 500}
+        return await self._refusal(500, "The fake was asked to fail.")
+
+    async def _refusal(self, status: int, message: str) -> Reply:
+        error = {"message": message, "type": "server_error", "code": status}
         body = orjson.dumps({"error": error})
-        return {"status": 500, "body": body, "usage": None, "load": await self.load()}
+        return {"status": status, "body": body, "usage": None, "load": await self.load()}
 
 
 def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
     messages = body.get("messages")
     return messages if isinstance(messages, list) else []
-
-
-def _envelope(call: EngineCall, model: str, suffix: str) -> dict[str, Any]:
-    is_chat = call["endpoint"] == "chat"
-    kind = f"chat.completion{suffix}" if is_chat else "text_completion"
-    prefix = "chatcmpl" if is_chat else "cmpl"
-    return {
-        "id": f"{prefix}-{call['request_id']}", "object": kind, "created": int(time.time()),
-        "model": model,
-    }  # fmt: skip
 
 
 def _usage(prompt_tokens: int, output_tokens: int) -> dict[str, int]:
@@ -166,7 +192,9 @@ def _usage(prompt_tokens: int, output_tokens: int) -> dict[str, int]:
     }
 
 
-def _whole(call: EngineCall, model: str, prompt_tokens: int, output_tokens: int) -> bytes:
+def _whole(
+    call: EngineCall, envelope: dict[str, Any], prompt_tokens: int, output_tokens: int
+) -> bytes:
     text = (_WORD * output_tokens).strip()
     choice: dict[str, Any] = {"index": 0, "finish_reason": "length"}
     if call["endpoint"] == "chat":
@@ -174,21 +202,21 @@ def _whole(call: EngineCall, model: str, prompt_tokens: int, output_tokens: int)
     else:
         choice["text"] = text
     usage = _usage(prompt_tokens, output_tokens)
-    return orjson.dumps(_envelope(call, model, "") | {"choices": [choice], "usage": usage})
+    return orjson.dumps(envelope | {"choices": [choice], "usage": usage})
 
 
-def _chunk(call: EngineCall, model: str, text: str, finish: str | None) -> bytes:
+def _chunk(call: EngineCall, envelope: dict[str, Any], text: str, finish: str | None) -> bytes:
     choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
     if call["endpoint"] == "chat":
         choice["delta"] = {"role": "assistant", "content": text}
     else:
         choice["text"] = text
-    return _event(_envelope(call, model, ".chunk") | {"choices": [choice]})
+    return _event(envelope | {"choices": [choice]})
 
 
-def _usage_chunk(call: EngineCall, model: str, prompt_tokens: int, output_tokens: int) -> bytes:
+def _usage_chunk(envelope: dict[str, Any], prompt_tokens: int, output_tokens: int) -> bytes:
     usage = _usage(prompt_tokens, output_tokens)
-    return _event(_envelope(call, model, ".chunk") | {"choices": [], "usage": usage})
+    return _event(envelope | {"choices": [], "usage": usage})
 
 
 def _event(payload: dict[str, Any]) -> bytes:

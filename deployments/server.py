@@ -21,6 +21,7 @@ from deployments.events import DONE, as_usage, coalesced, usage_of, wants_usage,
 from deployments.local_models import tandem_home
 from deployments.measure import measure, store, stored
 from deployments.messages import EngineCall, Head, Load, Profile, Reply, Tail, TierFacts, Usage
+from deployments.work import WorkInHand, predicted_work_s, refuse_expired
 
 
 class TierServer(LLMServer):  # type: ignore[misc]
@@ -37,6 +38,7 @@ class TierServer(LLMServer):  # type: ignore[misc]
         self._replica = serve.get_replica_context().replica_id.unique_id
         scheduler = self._client.vllm_config.scheduler_config
         self._has_priorities = scheduler.policy == "priority"
+        self._in_hand = WorkInHand(scheduler.max_num_seqs)
         self._measuring = asyncio.Lock()
         self._facts = self._known_facts()
         self._facts["start_s"] = time.monotonic() - began_s
@@ -67,6 +69,11 @@ class TierServer(LLMServer):  # type: ignore[misc]
         # never corrected by ours: it is how a test sees that an abort reached the engine.
         waiting = max(stats.waiting, unfinished - stats.running)
         return self._load(stats.running, waiting, stats.kv_usage)
+
+    async def record_routing_stats(self) -> dict[str, Any]:
+        """What Serve tells every router of this replica; roughly, because each change is told."""
+        stats: dict[str, Any] = await super().record_routing_stats()
+        return stats | self._in_hand.broadcast(time.monotonic())
 
     async def complete(self, call: EngineCall) -> Reply:
         """One whole reply, or the engine's refusal with its status."""
@@ -119,6 +126,7 @@ class TierServer(LLMServer):  # type: ignore[misc]
         return self.engine._engine_client
 
     def _request(self, call: EngineCall, *, is_streamed: bool) -> Any:
+        refuse_expired(call)
         body = call["body"] | {"stream": is_streamed, "request_id": call["request_id"]}
         if self._has_priorities:
             body["priority"] = call["priority"]
@@ -127,10 +135,17 @@ class TierServer(LLMServer):  # type: ignore[misc]
         schema = ChatCompletionRequest if call["endpoint"] == "chat" else CompletionRequest
         return schema.model_validate(body)
 
-    def _generate(self, call: EngineCall, request: Any) -> AsyncGenerator[Any, None]:
+    async def _generate(self, call: EngineCall, request: Any) -> AsyncGenerator[Any, None]:
         method = self.engine.chat if call["endpoint"] == "chat" else self.engine.completions
-        responses: AsyncGenerator[Any, None] = method(request, _raw_request_info(call))
-        return responses
+        # Not by the request's id, which callers choose and may repeat.
+        key = object()
+        self._in_hand.add(key, predicted_work_s(call), time.monotonic())
+        try:
+            async with aclosing(method(request, _raw_request_info(call))) as responses:
+                async for response in responses:
+                    yield response
+        finally:
+            self._in_hand.remove(key, time.monotonic())
 
     async def _refusal(self, err: Exception) -> Reply:
         """vLLM's and pydantic's errors with the status they stand for."""
@@ -160,6 +175,8 @@ class TierServer(LLMServer):  # type: ignore[misc]
             "waiting": waiting,
             "queued_tokens": int(self._client.get_num_queued_tokens()),
             "kv_usage": kv_usage,
+            "work_s": self._in_hand.left_s(time.monotonic()),
+            "prefix_hit_rate": EngineStats.prefix_hit_rate(),
         }
 
     def _known_facts(self) -> TierFacts:

@@ -257,7 +257,7 @@ def _patience_s(decision: Decision) -> float:
     wanted = decision.wanted
     if wanted is None or decision.slo.e2e_ms is None:
         return _LONGEST_WAIT_S
-    left_s = decision.slo.e2e_ms / 1000 - wanted.smallest_e2e_s
+    left_s = decision.slo.e2e_ms / 1000 - wanted.elapsed_s - wanted.idle_bound_s
     return min(_LONGEST_WAIT_S, max(_SHORTEST_WAIT_S, left_s))
 
 

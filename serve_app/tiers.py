@@ -1,5 +1,6 @@
 """A DeploymentHandle seen as a tier; turns Ray's errors into ours."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -15,6 +16,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts
 from serve_app.errors import ClientGone, EngineRejected, Saturated, TandemError, Unavailable
+from serve_app.replica_choice.replies import Heard, inbox
 
 _RETRY_AFTER_FULL_QUEUE_S = 1.0
 
@@ -29,6 +31,7 @@ class HandleTier:
         self._describe = handle.options(method_name="describe")
         self._measure = handle.options(method_name="measure")
         self._load = handle.options(method_name="load")
+        self._inbox = inbox(handle.app_name, handle.deployment_name)
 
     async def describe(self) -> TierFacts:
         """What a running replica says of itself; waits until there is one."""
@@ -59,9 +62,11 @@ class HandleTier:
             response = self._complete.remote(call)
             try:
                 reply: Reply = await response
-            except BaseException:
+            except BaseException as err:
+                self._hear_failure(call, err)
                 response.cancel()
                 raise
+        self._hear(call, reply)
         if reply["status"] != 200:
             raise _rejected(reply)
         return reply
@@ -72,12 +77,28 @@ class HandleTier:
             response = self._stream.remote(call)
             try:
                 async for message in response:
-                    if isinstance(message, dict) and message.get("status", 200) != 200:
-                        raise _rejected(cast(Reply, message))
+                    if not isinstance(message, bytes):
+                        self._hear(call, message)
+                        if message.get("status", 200) != 200:
+                            raise _rejected(cast(Reply, message))
                     yield message
-            except BaseException:
+            except BaseException as err:
+                self._hear_failure(call, err)
                 response.cancel()
                 raise
+
+    def _hear(self, call: EngineCall, message: Head | Reply | Tail) -> None:
+        """Passes the replica's load on to whoever chooses the next call's replica."""
+        is_last = "usage" in message
+        is_failure = message.get("status", 200) in range(500, 600)
+        self._inbox.append(
+            Heard(call["request_id"], message["load"], is_last, is_failure, time.monotonic())
+        )
+
+    def _hear_failure(self, call: EngineCall, err: BaseException) -> None:
+        """A replica that raised is broken; one that died, Serve drops by itself."""
+        if isinstance(err, RayTaskError):
+            self._inbox.append(Heard(call["request_id"], None, True, True, time.monotonic()))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

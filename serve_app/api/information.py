@@ -157,7 +157,7 @@ def _tier_state(service: Service, tier: str, load: Load | None, now: float) -> d
         "in_flight": state.ledger.num_in_flight,
         "predicted_wait_ms": round(view.load.slot_wait_s * 1000, 1),
         "mean_output_tokens": round(view.lengths.mean_tokens, 1),
-        "shadow_price": round(view.price.price, 3),
+        "shadow_price_per_s": round(view.price.per_work_s, 4),
         "profile": {
             "prefill_base_ms": round(view.profile.prefill_base_s * 1000, 3),
             "prefill_per_token_ms": round(view.profile.prefill_per_token_s * 1000, 4),
@@ -172,10 +172,10 @@ def _tier_state(service: Service, tier: str, load: Load | None, now: float) -> d
 
 def _learned(view: TierView) -> dict[str, Any]:
     """What the outcomes so far made of the raw prediction."""
-    correction, error = view.calibrator.correction, view.calibrator.e2e_error
+    correction, error = view.calibrator.correction, view.calibrator.speed_error
     return {
         "prefill_factor": round(math.exp(correction.log_prefill), 4),
-        "step_factor": round(math.exp(correction.log_step), 4),
+        "step_factor": round(math.exp(correction.log_step(view.load.sequences + 1)), 4),
         "fixed_ms": round(correction.fixed_s * 1000, 1),
         "factor": round(math.exp(error.level), 4),
         "log_spread": round(error.spread, 4),

@@ -23,6 +23,7 @@ from serve_app.config import AppConfig, RoutingConfig, TelemetryConfig
 from serve_app.dispatcher import Dispatcher
 from serve_app.haproxy import lost_aborts_warning
 from serve_app.readiness import Readiness
+from serve_app.routing.lengths import OutputLengths
 from serve_app.routing.live.state import TierSettings, TierState
 from serve_app.storage.locations import open_storage
 from serve_app.telemetry.decision_log import DecisionLog
@@ -98,7 +99,13 @@ def _service(
     handles: Mapping[str, DeploymentHandle],
 ) -> Service:
     default_tokens = config.routing.default_output_tokens
-    states = {t: TierState(s, default_output_tokens=default_tokens) for t, s in settings.items()}
+    all_lengths = OutputLengths(default_tokens)
+    states = {
+        tier: TierState(
+            tier_settings, default_output_tokens=default_tokens, all_lengths=all_lengths
+        )
+        for tier, tier_settings in settings.items()
+    }
     tiers = {tier: HandleTier(tier, handle) for tier, handle in handles.items()}
     context = serve.get_replica_context()
     app_name = context.app_name
@@ -122,7 +129,7 @@ def _service(
     dispatcher = Dispatcher(
         config, tiers, states, readiness.counters, recorder, clock=time.monotonic
     )
-    memory = _memory(config.routing, states, app_name)
+    memory = _memory(config.routing, states, all_lengths, app_name)
     return Service(config, dispatcher, readiness, states, recorder, load, memory)
 
 
@@ -139,12 +146,15 @@ def _decision_log(telemetry: TelemetryConfig, replica: str) -> DecisionLog | Non
 
 
 def _memory(
-    routing: RoutingConfig, states: Mapping[str, TierState], app_name: str
+    routing: RoutingConfig,
+    states: Mapping[str, TierState],
+    all_lengths: OutputLengths,
+    app_name: str,
 ) -> Memory | None:
     if not routing.keeps_state:
         return None
     uri = routing.state or str(tandem_home() / "learned" / f"{app_name}.json")
-    return Memory(states, open_storage(uri), every_s=routing.state_every_s)
+    return Memory(states, all_lengths, open_storage(uri), every_s=routing.state_every_s)
 
 
 def _running_replicas(app_name: str, deployments: Mapping[str, str]) -> dict[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import orjson
 
+from serve_app.routing.lengths import OutputLengths
 from serve_app.routing.live.state import TierState
 from serve_app.storage.keeper import Keeper
 from serve_app.storage.types import Storage, StorageFailed
@@ -22,9 +23,15 @@ class Memory:
     """
 
     def __init__(
-        self, states: Mapping[str, TierState], storage: Storage, *, every_s: float
+        self,
+        states: Mapping[str, TierState],
+        all_lengths: OutputLengths,
+        storage: Storage,
+        *,
+        every_s: float,
     ) -> None:
         self._states = states
+        self._all_lengths = all_lengths
         self._storage = storage
         self._keeper = Keeper(storage, self._snapshot, every_s)
 
@@ -43,6 +50,10 @@ class Memory:
             return
         if not isinstance(kept, dict) or kept.get("version") != _VERSION:
             return
+        try:
+            self._all_lengths.restore(kept["all_lengths"])
+        except (ValueError, KeyError, TypeError) as err:
+            log.warning("Learned reply lengths could not be restored: %r", err)
         for tier, snapshot in dict(kept["tiers"]).items():
             if tier in self._states and isinstance(snapshot, dict):
                 self._states[tier].restore(snapshot)
@@ -50,5 +61,9 @@ class Memory:
     def _snapshot(self) -> bytes:
         tiers = {tier: state.snapshot() for tier, state in self._states.items()}
         return orjson.dumps(
-            {"version": _VERSION, "tiers": {t: s for t, s in tiers.items() if s is not None}}
+            {
+                "version": _VERSION,
+                "tiers": {tier: kept for tier, kept in tiers.items() if kept is not None},
+                "all_lengths": self._all_lengths.snapshot(),
+            }
         )

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from deployments.local_models import prepare, tandem_home
 from deployments.weights.scripts import ScriptFailed
@@ -24,18 +22,21 @@ from serve_app.bench.overhead.report import as_document, show
 from serve_app.bench.overhead.turns import Part, Say, Server, run_part
 from serve_app.bench.peers import litellm
 from serve_app.bench.peers.bare_vllm import bare_vllm
-from serve_app.bench.processes import ServerFailed, alone, refuse_taken, uninterrupted
+from serve_app.bench.processes import ServerFailed, alone, refuse_taken
+from serve_app.commands.bench_calibration import calibration
+from serve_app.commands.bench_decide import decide
+from serve_app.commands.bench_server import HOST, TANDEM, end_leftover, tandem
 from serve_app.commands.environment import private_folder
-from serve_app.commands.instance import find, forget, log_file, start
+from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import parse, read_serve_file
-from serve_app.commands.watch import StartFailed, last_lines, wait_until_ready
+from serve_app.commands.watch import StartFailed
 
 bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is compared with.")
+bench.command()(calibration)
+bench.command()(decide)
 
-_HOST = "127.0.0.1"
-_TANDEM, _REFERENCE = Address(_HOST, 18100), Address(_HOST, 18101)
-_BACKENDS = (Address(_HOST, 18102), Address(_HOST, 18103))
-_PATIENCE_S = 900.0
+_REFERENCE = Address(HOST, 18101)
+_BACKENDS = (Address(HOST, 18102), Address(HOST, 18103))
 
 
 class Which(StrEnum):
@@ -84,15 +85,15 @@ def overhead(
 
 def _measure(part: Which, config: Path, folder: Path, console: Console) -> dict[str, Any]:
     """Runs the parts, shows the report and returns it as a document."""
-    _end_leftover(folder)
-    refuse_taken([_TANDEM, _REFERENCE, *_BACKENDS])
+    end_leftover(folder)
+    refuse_taken([TANDEM, _REFERENCE, *_BACKENDS])
     parts: list[Part] = []
     if part != Which.router:
         parts.append(_engine_part(config, folder, console.print))
     if part != Which.engine:
         parts.append(_router_part(folder, console.print))
     machine = describe_machine()
-    with _progress(console, sum(part.num_steps for part in parts)) as say:
+    with progress(console, sum(part.num_steps for part in parts)) as say:
         outcomes = [run_part(part, say) for part in parts]
     with litellm.instant_backends(_BACKENDS[:1], folder):
         ceiling = asyncio.run(router.ceiling_requests_per_s(_BACKENDS[0]))
@@ -105,20 +106,20 @@ def _measure(part: Which, config: Path, folder: Path, console: Console) -> dict[
 def _engine_part(config: Path, folder: Path, say: Say) -> Part:
     file = read_serve_file(config)
     tier = engine.cheapest(file.tiers)
-    content = engine.one_tier(file.content, tier, _TANDEM)
+    content = engine.one_tier(file.content, tier, TANDEM)
     prepare(parse(content).embedded_models, say)
     return Part(
         "engine",
-        Server("Tandem", lambda: _tandem(content, folder)),
+        Server("Tandem", lambda: tandem(content, folder)),
         Server("bare vLLM", lambda: bare_vllm(tier, _REFERENCE, folder / "bare-vllm.log")),
-        engine.method({_TANDEM: "auto", _REFERENCE: tier.model_id}),
+        engine.method({TANDEM: "auto", _REFERENCE: tier.model_id}),
     )
 
 
 def _router_part(folder: Path, say: Say) -> Part:
     say("making sure of LiteLLM's environment")
     python = litellm.install(tandem_home())
-    content = router.instant_tiers(_TANDEM)
+    content = router.instant_tiers(TANDEM)
 
     @contextmanager
     def proxy() -> Iterator[Address]:
@@ -128,47 +129,5 @@ def _router_part(folder: Path, say: Say) -> Part:
         ):
             yield address
 
-    tandem = Server("Tandem", lambda: _tandem(content, folder))
-    return Part("router", tandem, Server("LiteLLM proxy", proxy), router.method())
-
-
-@contextmanager
-def _tandem(content: dict[str, Any], folder: Path) -> Iterator[Address]:
-    """Serves the file as `tandem up` does, in a run folder of the benchmark's own."""
-    serve_file = folder / "serve.yaml"
-    serve_file.write_text(yaml.safe_dump(content, sort_keys=False))
-    with uninterrupted():
-        instance = start(folder, serve_file, *_TANDEM, {"HF_HUB_OFFLINE": "1"})
-    try:
-        wait_until_ready(instance, log_file(folder), lambda _: None, _PATIENCE_S)
-        yield _TANDEM
-    except StartFailed as err:
-        raise StartFailed(f"{last_lines(log_file(folder))}\n\nTandem: {err}") from err
-    finally:
-        with uninterrupted():
-            instance.stop()
-            forget(folder)
-
-
-def _end_leftover(folder: Path) -> None:
-    """Ends what an earlier run left that was killed before it could."""
-    leftover = find(folder)
-    if leftover is not None:
-        leftover.stop()
-        forget(folder)
-
-
-@contextmanager
-def _progress(console: Console, total: int) -> Iterator[Say]:
-    """A bar that moves on with each step said, and a line for each."""
-    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    # Drawn twice a second: this process is also the load tool.
-    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as progress:
-        task = progress.add_task("", total=total)
-
-        def say(step: str) -> None:
-            progress.update(task, description=step)
-            progress.advance(task)
-            progress.console.print(step, markup=False, style="dim")
-
-        yield say
+    ours = Server("Tandem", lambda: tandem(content, folder))
+    return Part("router", ours, Server("LiteLLM proxy", proxy), router.method())

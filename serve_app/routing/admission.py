@@ -18,7 +18,11 @@ from serve_app.routing.live.ledger import Ledger
 from serve_app.routing.types import Candidate, Decision, RoutingRequest, TierView
 
 _ROUND_MS = 10
+# Between this answer and the next request the load changes a little.
+_MARGIN = 1.05
 _LEAST_RETRY_S = 0.05
+# A little late costs a caller little; a little early costs him another refusal.
+_PRUDENCE = 1.15
 _OBJECTIVE: Objective = "best_quality_within_slo"
 
 
@@ -58,12 +62,22 @@ def possible_when_idle(decision: Decision) -> list[Candidate]:
 
 
 def drains_after_s(
-    request: RoutingRequest, view: TierView, ledger: Ledger, *, replicas: int, now: float
+    request: RoutingRequest,
+    view: TierView,
+    ledger: Ledger,
+    *,
+    promised: float,
+    replicas: int,
+    now: float,
 ) -> float:
     """Seconds until so much work has finished that the tier could take this request afresh.
 
     The number of sequences that must go is found by bisection over lighter loads, each judged as
-    a request would be; the time they need is read from their own predictions.
+    a request would be; the time they need is read from their own predictions. Callers who were
+    told to come back before this one take their turn first.
+
+    Args:
+        view: without the places kept for others. promised: how many others will return.
     """
     fresh = replace(request, elapsed_s=0.0, max_share=1.0)
     sequences = max(1, math.ceil(view.load.sequences))
@@ -74,13 +88,11 @@ def drains_after_s(
             high = middle
         else:
             low = middle + 1
-    leaving = high * max(1, replicas)
-    in_flight = ledger.num_in_flight
-    drained_s = ledger.drained_after_s(min(leaving, in_flight), now=now)
-    if leaving > in_flight:
-        # Those that were promised a place are not in flight yet; they take their turn first.
-        drained_s += (leaving - in_flight) * view.load.turnover_s / max(1, view.max_num_seqs)
-    return max(_LEAST_RETRY_S, drained_s)
+    drained_s = ledger.drained_after_s(high * max(1, replicas), now=now)
+    # So many sequences are served at once while requests like this are feasible.
+    at_once = max(1, sequences - high) * max(1, replicas)
+    waiting_s = drained_s + promised * view.load.turnover_s / at_once
+    return max(_LEAST_RETRY_S, waiting_s * _PRUDENCE)
 
 
 def _is_feasible_without(request: RoutingRequest, view: TierView, share: float) -> bool:
@@ -150,7 +162,7 @@ def _saturated(
 
 def _infeasible(decision: Decision) -> SloInfeasible:
     smallest_s = min(c.smallest_e2e_s for c in decision.eligible)
-    smallest_ms = math.ceil(smallest_s * 1000 / _ROUND_MS) * _ROUND_MS
+    smallest_ms = math.ceil(smallest_s * _MARGIN * 1000 / _ROUND_MS) * _ROUND_MS
     largest = max(c.largest_output_tokens for c in decision.eligible)
     return SloInfeasible(
         f"No tier can meet the SLO of {_asked(decision)}, not even when idle. The smallest "

@@ -1,5 +1,7 @@
 """What one tier would do with a request. A request and a view in, a Candidate out."""
 
+import math
+
 from serve_app.config import Objective
 from serve_app.routing.forecast import Forecast
 from serve_app.routing.latency import IDLE, TierLoad, predict
@@ -16,7 +18,8 @@ from serve_app.routing.types import (
 def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Candidate:
     """Predicts what one tier would do with the request, now and when idle."""
     prompt_tokens = request.prompt_tokens[view.tier]
-    length = view.lengths.reply(length_query(request, prompt_tokens, view.context_tokens))
+    query = length_query(request, prompt_tokens, view.context_tokens)
+    length = view.lengths.reply(query)
     mean_tokens = length.mean
     forecast = _forecast(request, view, view.load, length, mean_tokens)
     idle = _forecast(request, view, IDLE, length, mean_tokens)
@@ -38,6 +41,7 @@ def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Can
         fill=view.fill,
         was_crowded=view.was_crowded,
         silence_s=view.silence_s,
+        length_evidence=math.inf if length.is_fixed else view.lengths.evidence(query),
         excluded=_exclusion(request, view, prompt_tokens),
     )
 

@@ -27,7 +27,7 @@ class Forecast:
     raw: before anything learned was applied; time: after. e2e_error, ttft_error, tpot_error: what
     is left of log(actual / predicted) around `time`. shift_s: added to both of them, because what
     disturbs a reply (a hop, somebody's prefill) costs a short one as many seconds as a long one.
-    groups: those it is recalibrated with.
+    groups: those it is recalibrated with, the one that stands for its load first.
     """
 
     raw: ReplyTime
@@ -43,7 +43,7 @@ class Forecast:
     @property
     def load_group(self) -> str:
         """The group that stands for the load it was made at."""
-        return next((group for group in self.groups if group.startswith("load|")), "load|0|0")
+        return self.groups[0]
 
     @property
     def mean_e2e_s(self) -> float:

@@ -108,8 +108,30 @@ def predict(
     now = min(load.sequences + sequences, float(max_num_seqs))
     horizon_s = wait_s + prefill_s + output_tokens * profile.step_s(now)
     batch = _expected_batch(load, now, sequences, max_num_seqs, horizon_s)
-    stretch = 1.0 / (1.0 - min(_MOST_BLOCKED, load.blocked_share))
-    return ReplyTime(wait_s, prefill_s, profile.step_s(batch) * stretch, batch)
+    return ReplyTime(wait_s, prefill_s, _step_s(profile, batch, load.blocked_share), batch)
+
+
+@dataclass(frozen=True, slots=True)
+class MetLoad:
+    """What a reply really met on an average replica, in the mean over its time: sequences (its
+    own included) and the share of time that others' prefills took.
+    """
+
+    sequences: float
+    blocked_share: float
+
+
+def with_met_load(
+    profile: LatencyProfile, predicted: ReplyTime, met: MetLoad, *, max_num_seqs: int
+) -> ReplyTime:
+    """The prediction as it would have been had the load been foreseen."""
+    batch = min(max(1.0, met.sequences), float(max_num_seqs))
+    step_s = _step_s(profile, batch, met.blocked_share)
+    return ReplyTime(predicted.wait_s, predicted.prefill_s, step_s, batch, predicted.fixed_s)
+
+
+def _step_s(profile: LatencyProfile, batch: float, blocked_share: float) -> float:
+    return profile.step_s(batch) / (1.0 - min(_MOST_BLOCKED, blocked_share))
 
 
 def _expected_batch(

@@ -107,9 +107,12 @@ class OutputLengths:
 
     Args:
         default_tokens: believed before anything was seen.
+        shared: what was seen on all tiers together; a tier's own counts are shrunk to it, so that
+            a tier that answers seldom still knows what is asked here.
     """
 
-    def __init__(self, default_tokens: int) -> None:
+    def __init__(self, default_tokens: int, shared: "OutputLengths | None" = None) -> None:
+        self._shared = shared
         self._prior = log_normal_shares(default_tokens, _SPREAD_OF_DEFAULT)
         self._counts: OrderedDict[str, RollingHistogram] = OrderedDict()
         self._losses: dict[str, tuple[float, int]] = {}
@@ -127,10 +130,18 @@ class OutputLengths:
         distribution = self._distribution(_key(kind, query))
         return ReplyLength(distribution, min(query.least, query.most), query.most, query.sequences)
 
+    def evidence(self, query: LengthQuery) -> float:
+        """How many recent replies of its route stand behind a distribution."""
+        counts = self._counts.get(_key("route", query))
+        own = counts.count if counts is not None else 0.0
+        return own if self._shared is None else max(own, self._shared.evidence(query))
+
     def observe(self, query: LengthQuery, output_tokens: float, *, is_cut: bool = False) -> None:
         """Takes one reply; `is_cut`: it would have gone on (max_tokens, a cancel, a timeout)."""
         if query.least >= query.most:
             return
+        if self._shared is not None:
+            self._shared.observe(query, output_tokens, is_cut=is_cut)
         if not is_cut:
             self._score(query, output_tokens)
         for kind in reversed(_kinds(query)):
@@ -181,11 +192,12 @@ class OutputLengths:
             _bounded(self._losses)[key] = (mean + gain * (loss - mean), seen + 1)
 
     def _distribution(self, key: str) -> LengthDistribution:
+        seen = self._num_seen if self._shared is None else self._shared._num_seen
         cached = self._cache.get(key)
-        if cached is not None and self._num_seen - cached[0] < min(_STALE_AFTER, 1 + cached[0]):
+        if cached is not None and seen - cached[0] < min(_STALE_AFTER, 1 + cached[0]):
             return cached[1]
         distribution = LengthDistribution(self._shares(key))
-        _bounded(self._cache)[key] = (self._num_seen, distribution)
+        _bounded(self._cache)[key] = (seen, distribution)
         return distribution
 
     def _shares(self, key: str) -> tuple[float, ...]:
@@ -194,6 +206,8 @@ class OutputLengths:
         return parent if counts is None else counts.shares_above(parent, weight)
 
     def _parent(self, key: str) -> tuple[tuple[float, ...], float]:
+        if self._shared is not None:
+            return self._shared._distribution(key).shares, _SHRINKAGE
         kind, _, rest = key.partition("|")
         if kind == "all":
             return self._prior, _PRIOR_COUNT

@@ -19,6 +19,10 @@ _EXPLORED_AFTER_S = 60.0
 _EXPLORED_BELOW_FILL = 0.25
 _LEAST_FIT_TOKENS = 16
 _INSURED_ABOVE = 0.5
+_CLEAR_SHARE = 0.2
+_TRIED_ABOVE = 0.1
+_KNOWN_AFTER = 30.0
+_PROBED_AFTER_S = 2.0
 
 
 def choose(request: RoutingRequest, views: Sequence[TierView], *, objective: Objective) -> Decision:
@@ -48,7 +52,13 @@ def choose(request: RoutingRequest, views: Sequence[TierView], *, objective: Obj
 
 
 def _needed(request: RoutingRequest) -> float:
-    return 0.0 if request.slo.is_empty else request.slo.attainment
+    """The probability that makes a tier feasible; half as strict for a caller who was told when to
+    come back and did, because refusing him again would make the promise worthless.
+    """
+    if request.slo.is_empty:
+        return 0.0
+    missing = 1.0 - request.slo.attainment
+    return 1.0 - (2.0 if request.is_returning else 1.0) * missing
 
 
 def _best(feasible: list[Candidate]) -> Candidate:
@@ -66,7 +76,7 @@ def _best(feasible: list[Candidate]) -> Candidate:
 
 def _clear_of(candidate: Candidate) -> float:
     attainment = candidate.slo.attainment
-    return attainment + (1.0 - attainment) / 2
+    return attainment + (1.0 - attainment) * _CLEAR_SHARE
 
 
 def _reason(
@@ -138,7 +148,7 @@ def _infeasible(
     refused = Decision(None, None, request.slo, candidates, wanted=wanted)
     for step in request.slo.on_infeasible:
         if step == "reject":
-            return refused
+            break
         if step == "queue" and wanted is not None:
             return replace(refused, is_queued=True)
         if step == "fit":
@@ -150,7 +160,31 @@ def _infeasible(
         if step == "degrade" and eligible:
             likeliest = max(eligible, key=lambda c: (c.probability, -c.e2e_s))
             return replace(refused, selected=likeliest, reason=_degraded(request))
-    return refused
+    tried = _tried(request, eligible)
+    if tried is None:
+        return refused
+    return replace(refused, selected=tried, reason=_degraded(request), is_exploration=True)
+
+
+def _tried(request: RoutingRequest, eligible: list[Candidate]) -> Candidate | None:
+    """A tier to try although nothing says it makes it, instead of a refusal.
+
+    While reply lengths are not known, "impossible" is only a guess, and refusing everybody would
+    keep it one. So the first few of a route are served, one in a hundred later, and one at a time
+    on a tier that stands idle: those that were to be refused risk nothing. Never one that is
+    hopeless, and only on a tier with room.
+    """
+    able = [
+        c for c in eligible
+        if c.idle_probability >= _TRIED_ABOVE
+        and c.fill < _BUSY_FILL
+        and (
+            c.length_evidence < _KNOWN_AFTER
+            or request.draw < _EXPLORED_SHARE
+            or (c.fill == 0.0 and c.silence_s is not None and c.silence_s > _PROBED_AFTER_S)
+        )
+    ]  # fmt: skip
+    return max(able, key=lambda c: c.probability, default=None)
 
 
 def _degraded(request: RoutingRequest) -> Reason:

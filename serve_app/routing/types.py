@@ -112,7 +112,8 @@ class Candidate:
 
     forecast: now; idle: on an empty replica. limit_s: what is left of the asked whole-reply time.
     probability: that the SLO is met now, 0 to 1; 1 when there is none. score: what the objective
-    maximizes, price included.
+    maximizes, price included. length_evidence: replies that the expected length rests on; the
+    caller's own fixed length needs none.
     """
 
     tier: str
@@ -128,6 +129,7 @@ class Candidate:
     fill: float
     was_crowded: bool
     silence_s: float | None
+    length_evidence: float
     excluded: Exclusion | None
 
     @property
@@ -165,9 +167,14 @@ class Candidate:
         )
 
     @property
+    def idle_bound_s(self) -> float:
+        """What an idle tier meets with the asked attainment, in seconds from now."""
+        return self.idle.quantile_s(self.slo.attainment)
+
+    @property
     def smallest_e2e_s(self) -> float:
-        """The smallest deadline the idle tier meets with the asked attainment, from arrival."""
-        return self.elapsed_s + self.idle.quantile_s(self.slo.attainment)
+        """The smallest deadline the tier meets now with the asked attainment, from arrival."""
+        return self.elapsed_s + self.forecast.quantile_s(self.slo.attainment)
 
     @property
     def largest_output_tokens(self) -> int:

@@ -187,7 +187,7 @@ async def test_an_engines_refusal_reaches_the_caller_and_teaches_nothing() -> No
     bench = Bench("refuse")
     with pytest.raises(EngineRejected):
         await bench.dispatcher.complete(an_ask())
-    assert bench.states["large"].calibrator.e2e_error.observations == 0
+    assert bench.states["large"].calibrator.speed_error.observations == 0
 
 
 async def test_an_infeasible_request_never_reaches_an_engine() -> None:
@@ -240,7 +240,7 @@ async def test_a_queued_ask_is_sent_when_another_one_ends() -> None:
     # When they are free again
     bench.tiers["large"].behaviour = "answer"
     for number in range(16):
-        ledger.finish(f"earlier{number}", now=0.1)
+        ledger.finish(f"earlier{number}", replicas=1, now=0.1)
     # Then it is answered, a little later
     _, record = await asyncio.wait_for(waiting, timeout=5)
     assert record.tier == "large"

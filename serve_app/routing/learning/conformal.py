@@ -23,11 +23,13 @@ _TARGETS = tuple(_NORMAL.inv_cdf(level) for level in LEVELS)
 # does not fall to nothing (Angelopoulos et al., "Online conformal prediction with decaying step
 # sizes", 2024).
 _GAIN = 0.012
-_EARLY = 100.0
+_EARLY, _EARLY_FACTOR = 20.0, 2.0
 _FARTHEST = 2.5
 LARGEST_SCORE = 4.75
 """Scores are clipped here: one in a million."""
 _MOST_GROUPS = 256
+_FORGOTTEN_FROM = 50
+_FORGOTTEN_BY_HALF = 150
 
 Scores = tuple[float, ...]
 _NO_OFFSET: Scores = (0.0,) * len(LEVELS)
@@ -72,6 +74,8 @@ class GroupCalibration:
     def __init__(self) -> None:
         self._offsets: dict[str, Scores] = {}
         self._seen: dict[str, int] = {}
+        self._seen_at: dict[str, int] = {}
+        self._num_observed = 0
 
     def recalibration(self, groups: Sequence[str]) -> Recalibration:
         """The map for a request of these groups."""
@@ -102,6 +106,7 @@ class GroupCalibration:
             ]
         else:
             hits = [1.0 if score <= limit else 0.0 for limit in scores]
+        self._num_observed += 1
         misses = [level - hit for level, hit in zip(LEVELS, hits, strict=True)]
         for group in groups:
             if group in self._offsets or len(self._offsets) < _MOST_GROUPS:
@@ -122,18 +127,33 @@ class GroupCalibration:
             raise ValueError(f"a group needs a count and {len(LEVELS)} offsets")
         self._offsets = {group: tuple(row[1:]) for group, row in rows.items()}
         self._seen = {group: int(row[0]) for group, row in rows.items()}
+        self._seen_at = dict.fromkeys(rows, self._num_observed)
 
     def _move(self, group: str, misses: Sequence[float]) -> None:
         seen = self._seen.get(group, 0)
-        gain = _GAIN * (1.0 + 10.0 * _EARLY / (_EARLY + seen * 10.0))
+        gain = _GAIN * (1.0 + _EARLY / (_EARLY + seen) * _EARLY_FACTOR)
         self._offsets[group] = tuple(
             min(_FARTHEST, max(-_FARTHEST, offset + gain * miss))
-            for offset, miss in zip(self._offsets.get(group, _NO_OFFSET), misses, strict=True)
+            for offset, miss in zip(self._present(group), misses, strict=True)
         )
         self._seen[group] = seen + 1
+        self._seen_at[group] = self._num_observed
+
+    def _present(self, group: str) -> Scores:
+        """A group's offsets, less the longer others were seen instead of it.
+
+        A load at which everything was late is not offered requests any more, and would never be
+        seen to have recovered.
+        """
+        offsets = self._offsets.get(group, _NO_OFFSET)
+        unseen = self._num_observed - self._seen_at.get(group, self._num_observed)
+        if unseen < _FORGOTTEN_FROM:
+            return offsets
+        kept = 0.5 ** (unseen / _FORGOTTEN_BY_HALF)
+        return tuple(offset * kept for offset in offsets)
 
     def _scores(self, groups: Sequence[str]) -> Scores:
-        known = [self._offsets[group] for group in groups if group in self._offsets]
+        known = [self._present(group) for group in groups if group in self._offsets]
         if not known:
             return _TARGETS
         moved = [target + sum(column) for target, *column in zip(_TARGETS, *known, strict=True)]

@@ -16,6 +16,7 @@ _TREND_GAIN = 0.1
 _DRIFTS_AT = 1.5
 _FARTHEST = 2.0
 _WILD = 3.0
+_SHRINKAGE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,14 @@ class ErrorTracker:
     meanwhile is wide: a drift is admitted before it is understood.
     """
 
-    __slots__ = ("_level", "_observations", "_prior", "_trend", "_variance")
+    __slots__ = ("_level", "_prior", "_trend", "_variance", "observations")
 
     def __init__(self, spread: float) -> None:
         self._prior = spread
         self._level = 0.0
         self._variance = spread**2
         self._trend = 0.0
-        self._observations = 0
+        self.observations = 0
 
     @property
     def is_drifting(self) -> bool:
@@ -55,24 +56,31 @@ class ErrorTracker:
         surprise = error - self._level
         spread = max(_SMALLEST_SPREAD, math.sqrt(self._variance))
         self._trend += _TREND_GAIN * (max(-_WILD, min(_WILD, surprise / spread)) - self._trend)
-        young = 1.0 / (_PRIOR_COUNT + self._observations)
+        young = 1.0 / (_PRIOR_COUNT + self.observations)
         # One wild reply must not blind the tier, it counts as a few spreads; a dozen are a drift.
         seen = surprise if self.is_drifting else min(abs(surprise), _WILD * spread)
         level_gain, spread_gain = _DRIFT_GAINS if self.is_drifting else _GAINS
         self._level += max(level_gain, young) * surprise
         self._variance += max(spread_gain, young) * (seen**2 - self._variance)
-        self._observations += 1
+        self.observations += 1
+
+    def shrunk(self, parent: Error, *, trust: float = 1.0) -> Error:
+        """The present error, as if `_SHRINKAGE` observations had said what the parent says."""
+        own = trust * self.observations / (self.observations + _SHRINKAGE)
+        variance = own * self._variance + (1.0 - own) * parent.spread**2
+        spread = max(_SMALLEST_SPREAD, math.sqrt(variance))
+        return Error(self._level * own, spread, self.observations, self.is_drifting)
 
     def error(self, *, trust: float = 1.0) -> Error:
         """The present error; `trust` below 1 goes back towards the prior, for old knowledge."""
         variance = trust * self._variance + (1.0 - trust) * self._prior**2
         spread = max(_SMALLEST_SPREAD, math.sqrt(variance))
-        return Error(self._level * trust, spread, self._observations, self.is_drifting)
+        return Error(self._level * trust, spread, self.observations, self.is_drifting)
 
     def snapshot(self) -> dict[str, float]:
         """The state, as plain values."""
         return {
-            "level": self._level, "variance": self._variance, "observations": self._observations,
+            "level": self._level, "variance": self._variance, "observations": self.observations,
         }  # fmt: skip
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
@@ -85,4 +93,4 @@ class ErrorTracker:
         if not (math.isfinite(level) and 0 < variance < math.inf):
             raise ValueError("an error needs a finite level and a positive variance")
         self._level, self._variance = level, variance
-        self._observations = int(snapshot["observations"])
+        self.observations = int(snapshot["observations"])

@@ -57,7 +57,7 @@ class Chooser:
         """Keeps a place for a caller that was told when to come back."""
         if refusal.tier is not None:
             promises = self._states[refusal.tier].promises
-            promises.promise(now + refusal.retry_after_s, request.sequences, now=now)
+            promises.promise(now + refusal.retry_after_s, now=now)
 
     def note(self, decision: Decision) -> None:
         """Tells the best tier whether it was crowded; what its capacity is worth follows."""
@@ -95,13 +95,13 @@ class Chooser:
     ) -> None:
         """Notes that it is over, and learns from it; `outcome` is None when it says nothing."""
         state = self._states[candidate.tier]
-        state.ledger.finish(request_id, now=now)
+        met = state.ledger.finish(request_id, replicas=state.num_replicas, now=now)
         if outcome is None:
             return
         # Not the caller's max_tokens but the one in force: a fitted reply is cut by ours.
         most = candidate.forecast.length.most
         query = length_query(request, candidate.prompt_tokens, candidate.prompt_tokens + most)
-        state.observe(candidate, query, outcome, now=now)
+        state.observe(candidate, query, outcome, met, now=now)
 
     def _views(self, request: RoutingRequest, now: float) -> list[TierView]:
         return [
@@ -111,6 +111,12 @@ class Chooser:
 
     def _drains_after_s(self, request: RoutingRequest, tier: str, now: float) -> float:
         state = self._states[tier]
-        view = state.view(now, share_key=request.share_key)
-        replicas = state.num_replicas
-        return drains_after_s(request, view, state.ledger, replicas=replicas, now=now)
+        view = state.view(now, share_key=request.share_key, is_returning=True)
+        return drains_after_s(
+            request,
+            view,
+            state.ledger,
+            promised=state.promises.expected,
+            replicas=state.num_replicas,
+            now=now,
+        )

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush, nsmallest
 
-from serve_app.routing.latency import TierLoad
+from serve_app.routing.latency import MetLoad, TierLoad
 
 _REPORT_LIFETIME_S = 5.0
 _MEMORY_S = 30.0
+_LEAST_JUDGED_S = 2.0
 _TURNOVER_GAIN = 0.05
 _OVERDUE_SHARE = 0.1
 
@@ -34,6 +35,8 @@ class Work:
 class _InFlight:
     work: Work
     started_at_s: float
+    sequence_s_before: float
+    prefill_s_before: float
 
     def finishes_at_s(self, now: float) -> float:
         """As predicted; one that is overdue takes a while yet, the longer the later it is."""
@@ -68,10 +71,13 @@ class Ledger:
         self._queued_tokens = 0
         self._queued: set[str] = set()
         self._reports: dict[str, _Report] = {}
-        self._mean_sequences = 0.0
-        self._blocked_share = 0.0
+        self._sequence_s = 0.0
+        self._prefill_s = 0.0
+        self._faded_sequence_s = 0.0
+        self._faded_prefill_s = 0.0
+        self._faded_s = 0.0
         self._averaged_at_s: float | None = None
-        self._turnover_s = 0.0
+        self.turnover_s = 0.0
         self.cached_share = 0.0
 
     @property
@@ -81,19 +87,20 @@ class Ledger:
     def start(self, request_id: str, work: Work, *, now: float) -> None:
         """Notes a request that is sent now."""
         self._average(now)
-        self._blocked_share += work.prefill_s / _MEMORY_S
-        self._in_flight[request_id] = _InFlight(work, now)
+        self._faded_prefill_s += work.prefill_s
+        self._prefill_s += work.prefill_s
+        self._in_flight[request_id] = _InFlight(work, now, self._sequence_s, self._prefill_s)
         self._sequences += work.sequences
         self._by_share[work.share_key] += work.sequences
         self._queued.add(request_id)
         self._queued_tokens += work.prompt_tokens
         heappush(self._waiting_first, (now + work.ttft_s, request_id))
 
-    def finish(self, request_id: str, *, now: float) -> None:
-        """Notes that a request is over, however it ended."""
+    def finish(self, request_id: str, *, replicas: int, now: float) -> MetLoad | None:
+        """Notes that a request is over, however it ended; returns the load it met meanwhile."""
         entry = self._in_flight.get(request_id)
         if entry is None:
-            return
+            return None
         self._average(now)
         self._prefilled(request_id)
         del self._in_flight[request_id]
@@ -102,8 +109,15 @@ class Ledger:
         if not self._by_share[entry.work.share_key]:
             del self._by_share[entry.work.share_key]
         stayed_s = now - entry.started_at_s
-        gain = _TURNOVER_GAIN if self._turnover_s else 1.0
-        self._turnover_s += gain * (stayed_s - self._turnover_s)
+        gain = _TURNOVER_GAIN if self.turnover_s else 1.0
+        self.turnover_s += gain * (stayed_s - self.turnover_s)
+        if stayed_s <= 0.0:
+            return None
+        per_replica_s = stayed_s * max(1, replicas)
+        return MetLoad(
+            sequences=(self._sequence_s - entry.sequence_s_before) / per_replica_s,
+            blocked_share=(self._prefill_s - entry.prefill_s_before) / per_replica_s,
+        )
 
     def sequences_of(self, share_key: str) -> int:
         """Sequences in flight that count against one share."""
@@ -135,14 +149,14 @@ class Ledger:
             self._prefilled(heappop(self._waiting_first)[1])
         others, others_queued = self._others(now)
         sequences = self._sequences + others + reserved
-        faded = self._faded(now)
+        mean_sequences, blocked_share = self._lately(sequences, now)
         return TierLoad(
             sequences=sequences / replicas,
             queued_tokens=(self._queued_tokens + others_queued) / replicas,
             slot_wait_s=self._slot_wait_s(sequences, replicas * max_num_seqs, now),
-            mean_sequences=(sequences + faded * (self._mean_sequences - sequences)) / replicas,
-            turnover_s=self._turnover_s,
-            blocked_share=self._blocked_share * faded / replicas,
+            mean_sequences=mean_sequences / replicas,
+            turnover_s=self.turnover_s,
+            blocked_share=blocked_share / replicas,
             cached_share=self.cached_share,
         )
 
@@ -163,17 +177,33 @@ class Ledger:
             self._queued.remove(request_id)
             self._queued_tokens -= self._in_flight[request_id].work.prompt_tokens
 
-    def _faded(self, now: float) -> float:
-        """How much of the running means is still about now."""
-        if self._averaged_at_s is None:
-            return 0.0
-        return math.exp(-max(0.0, now - self._averaged_at_s) / _MEMORY_S)
+    def _lately(self, sequences: float, now: float) -> tuple[float, float]:
+        """Mean sequences and share of time in prefill, over the last half minute at most.
+
+        Sums that fade are divided by time that fades alike, so that a router that has just begun
+        judges by what it has seen.
+        """
+        since_s = self._since_s(now)
+        faded = math.exp(-since_s / _MEMORY_S)
+        time_s = self._faded_s * faded + since_s
+        if time_s <= 0.0:
+            return sequences, 0.0
+        sequence_s = self._faded_sequence_s * faded + self._sequences * since_s
+        # Half a second is little to judge an arrival rate by.
+        blocked_share = self._faded_prefill_s * faded / max(_LEAST_JUDGED_S, time_s)
+        return sequence_s / time_s + (sequences - self._sequences), blocked_share
+
+    def _since_s(self, now: float) -> float:
+        return 0.0 if self._averaged_at_s is None else max(0.0, now - self._averaged_at_s)
 
     def _average(self, now: float) -> None:
-        faded = self._faded(now)
-        total = self._sequences + self._others(now)[0]
-        self._mean_sequences = total + faded * (self._mean_sequences - total)
-        self._blocked_share *= faded
+        since_s = self._since_s(now)
+        faded = math.exp(-since_s / _MEMORY_S)
+        sequence_s = (self._sequences + self._others(now)[0]) * since_s
+        self._sequence_s += sequence_s
+        self._faded_sequence_s = self._faded_sequence_s * faded + sequence_s
+        self._faded_prefill_s *= faded
+        self._faded_s = self._faded_s * faded + since_s
         self._averaged_at_s = now
 
     def _others(self, now: float) -> tuple[float, float]:
@@ -198,7 +228,7 @@ class Ledger:
             return 0.0
         # Those beyond what is in flight were promised a place and take their turn first.
         known = min(ahead, len(self._in_flight))
-        wait_s = (ahead - known) * self._turnover_s / slots
+        wait_s = (ahead - known) * self.turnover_s / slots
         if known:
             finishes = (entry.finishes_at_s(now) for entry in self._in_flight.values())
             wait_s += nsmallest(known, finishes)[-1] - now

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve_app.routing.calibration import Calibrator
-from serve_app.routing.latency import LatencyProfile
+from serve_app.routing.latency import LatencyProfile, MetLoad, ReplyTime, with_met_load
 from serve_app.routing.lengths import LengthQuery, OutputLengths
 from serve_app.routing.live.ledger import Ledger
 from serve_app.routing.live.prices import ShadowPrice
@@ -62,17 +62,28 @@ class Outcome:
 
 
 class TierState:
-    """One tier: configured, described by its engine, loaded, learned."""
+    """One tier: configured, described by its engine, loaded, learned.
 
-    def __init__(self, settings: TierSettings, *, default_output_tokens: int) -> None:
+    Args:
+        all_lengths: reply lengths on all tiers together; None when there is no other tier.
+    """
+
+    def __init__(
+        self,
+        settings: TierSettings,
+        *,
+        default_output_tokens: int,
+        all_lengths: OutputLengths | None = None,
+    ) -> None:
         self._settings = settings
         self._default_output_tokens = default_output_tokens
+        self._all_lengths = all_lengths
         self._facts: EngineFacts | None = None
         self._kept: Mapping[str, Any] | None = None
         self._observed_at_s: float | None = None
         self._was_crowded = False
         self.calibrator = Calibrator(is_measured=False)
-        self.lengths = OutputLengths(default_output_tokens)
+        self.lengths = self._no_lengths()
         self.price = ShadowPrice()
         self.ledger = Ledger()
         self.promises = Promises()
@@ -90,7 +101,7 @@ class TierState:
         self._facts = facts
         self.calibrator = Calibrator(is_measured=facts.profile is not None)
         if is_other:
-            self.lengths = OutputLengths(self._default_output_tokens)
+            self.lengths = self._no_lengths()
         self._take_up_kept()
 
     def view(self, now: float, *, share_key: str = "", is_returning: bool = False) -> TierView:
@@ -115,7 +126,7 @@ class TierState:
                 replicas=self.num_replicas,
                 max_num_seqs=max_num_seqs,
                 now=now,
-                reserved=0.0 if is_returning else self.promises.outstanding(now),
+                reserved=0.0 if is_returning else self._reserved(now),
             ),
             lengths=self.lengths,
             calibrator=self.calibrator,
@@ -130,9 +141,15 @@ class TierState:
         )
 
     def observe(
-        self, candidate: Candidate, query: LengthQuery, outcome: Outcome, *, now: float
+        self,
+        candidate: Candidate,
+        query: LengthQuery,
+        outcome: Outcome,
+        met: MetLoad | None,
+        *,
+        now: float,
     ) -> None:
-        """Learns from one request that was sent here, finished or not."""
+        """Learns from one request that was sent here, finished or not; `met`: under which load."""
         self._observed_at_s = now
         if outcome.is_finished and outcome.output_tokens is not None:
             self.lengths.observe(query, outcome.output_tokens, is_cut=outcome.is_cut)
@@ -140,6 +157,7 @@ class TierState:
                 candidate.forecast,
                 output_tokens=outcome.output_tokens,
                 e2e_s=outcome.elapsed_s,
+                met=self._as_met(candidate, met),
                 ttft_s=outcome.ttft_s,
             )
             return
@@ -169,13 +187,28 @@ class TierState:
         self._kept = snapshot
         self._take_up_kept()
 
+    def _reserved(self, now: float) -> float:
+        """Sequences promised a place before a request of now would be over."""
+        return self.promises.outstanding(now, within_s=self.ledger.turnover_s)
+
+    def _as_met(self, candidate: Candidate, met: MetLoad | None) -> ReplyTime:
+        """The raw prediction under the load that came instead of the one that was expected."""
+        raw, facts = candidate.forecast.raw, self._facts
+        if met is None or facts is None:
+            return raw
+        profile = facts.profile or self._settings.prior
+        return with_met_load(profile, raw, met, max_num_seqs=facts.max_num_seqs)
+
+    def _no_lengths(self) -> OutputLengths:
+        return OutputLengths(self._default_output_tokens, self._all_lengths)
+
     def _take_up_kept(self) -> None:
         kept = self._kept
         if kept is None or self._facts is None or kept.get("identity") != self._facts.identity:
             return
         self._kept = None
         calibrator = Calibrator(is_measured=self._facts.profile is not None)
-        lengths = OutputLengths(self._default_output_tokens)
+        lengths = self._no_lengths()
         try:
             calibrator.restore(kept["calibrator"])
             lengths.restore(kept["lengths"])

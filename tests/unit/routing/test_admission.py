@@ -81,7 +81,7 @@ def test_retry_after_is_when_enough_has_drained() -> None:
     load = ledger.load(replicas=1, max_num_seqs=16, now=0.5)
     view = a_view(load=load)
     # When it is asked when to come back
-    seconds = drains_after_s(request, view, ledger, replicas=1, now=0.5)
+    seconds = drains_after_s(request, view, ledger, promised=0.0, replicas=1, now=0.5)
     # Then it is the end of as many as must go, neither at once nor when all have gone
     assert 1.0 < seconds < 15.0
 
@@ -92,12 +92,14 @@ def test_a_caller_who_comes_back_finds_his_place() -> None:
     chooser = Chooser({"small": state}, objective="best_quality_within_slo", max_outstanding_s=60)
     request = RoutingRequest({"small": 512}, Slo(e2e_ms=3000), max_tokens=100, is_length_fixed=True)
     state.ledger.start("earlier", Work(512, 1, 0.1, 1.0), now=0.0)
-    state.ledger.finish("earlier", now=1.0)
-    for _ in range(200):
-        state.promises.promise(5.0, 1, now=0.0)
+    state.ledger.finish("earlier", replicas=1, now=1.0)
+    for _ in range(100):
+        state.promises.promise(5.0, now=1.0)
+        state.promises.promise(5.5, now=1.0)
+        chooser.returned(now=4.9)
     # Then a newcomer is refused with a time, and a caller who returns is served
     with pytest.raises(Saturated) as refusal:
-        chooser.admit(request, chooser.decide(request, now=4.0), now=4.0)
+        chooser.admit(request, chooser.decide(request, now=4.9), now=4.9)
     assert refusal.value.tier == "small"
     returning = replace(request, is_returning=True)
     assert chooser.admit(returning, chooser.decide(returning, now=5.0), now=5.0).is_feasible

@@ -65,29 +65,29 @@ def test_slow_prefill_and_slow_decode_are_told_apart() -> None:
 def test_a_machine_that_slows_down_widens_the_band_and_then_moves_it() -> None:
     calibrator = Calibrator(is_measured=True)
     taught(calibrator, 1.0, times=200)
-    calm = calibrator.e2e_error.spread
+    calm = calibrator.speed_error.spread
     errors = []
     for _ in range(15):
         taught(calibrator, 2.0, times=1)
-        errors.append(calibrator.e2e_error)
+        errors.append(calibrator.speed_error)
     assert max(error.spread for error in errors) > 1.5 * calm
     assert any(error.is_drifting for error in errors)
     taught(calibrator, 2.0, times=150)
-    assert not calibrator.e2e_error.is_drifting
+    assert not calibrator.speed_error.is_drifting
     assert a_forecast(calibrator).mean_e2e_s == pytest.approx(2 * RAW.e2e_s(100), rel=0.08)
 
 
 def test_one_wild_reply_does_not_blind_a_tier() -> None:
     calibrator = Calibrator(is_measured=True)
     taught(calibrator, 1.0, times=200)
-    before = calibrator.e2e_error.spread
+    before = calibrator.speed_error.spread
     taught(calibrator, 50.0, times=1)
-    assert calibrator.e2e_error.spread < 1.5 * before
+    assert calibrator.speed_error.spread < 1.5 * before
 
 
 def test_a_cold_tier_is_honest_about_how_little_it_knows() -> None:
     table, measured = Calibrator(is_measured=False), Calibrator(is_measured=True)
-    assert table.e2e_error.observations == 0
+    assert table.speed_error.observations == 0
     assert a_forecast(table).quantile_s(0.95) > a_forecast(measured).quantile_s(0.95)
 
 
@@ -112,7 +112,7 @@ def test_first_tokens_are_learned_from_streams() -> None:
 def test_a_reply_without_duration_teaches_nothing() -> None:
     calibrator = Calibrator(is_measured=True)
     calibrator.observe(a_forecast(calibrator), output_tokens=10, e2e_s=0.0)
-    assert calibrator.e2e_error.observations == 0
+    assert calibrator.speed_error.observations == 0
 
 
 def test_a_timeout_far_beyond_the_bound_makes_the_tier_look_slower() -> None:

@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.config import Objective
+from serve_app.routing.lengths import LengthQuery, OutputLengths
 from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.policy import choose
 from serve_app.routing.types import Decision, RoutingRequest, Slo, TierView
-from tests.unit.builders import a_large_view, a_request, a_view, busy
+from tests.unit.builders import FAST, SLOW, a_large_view, a_request, a_view, busy
 
 BEST: Objective = "best_quality_within_slo"
 
@@ -221,11 +222,50 @@ def test_a_class_keeps_to_its_share() -> None:
 
 def test_a_tier_not_heard_of_is_tried_by_few_and_only_where_it_is_safe() -> None:
     unheard = a_view(silence_s=1000.0)
-    safe, tight = a_request(slo_e2e_ms=60_000, draw=0.001), a_request(slo_e2e_ms=1250, draw=0.001)
+    safe = a_request(slo_e2e_ms=60_000, draw=0.001)
     decision = decide(safe, unheard, a_large_view())
     assert (selected(decision), decision.is_exploration) == ("small", True)
     assert selected(decide(a_request(slo_e2e_ms=60_000), unheard, a_large_view())) == "large"
-    assert not decide(tight, unheard, a_view("large", quality={"default": 2.0})).is_exploration
+    # Given that it would probably be late, it is not
+    slow, fast = a_view(silence_s=1000.0, profile=SLOW), a_large_view(profile=FAST)
+    tight = a_request(slo_e2e_ms=2000, draw=0.001)
+    assert selected(decide(tight, slow, fast)) == "large"
+
+
+def unknown_length(**changes: object) -> RoutingRequest:
+    """A request that might be answered in time, of which nobody knows how long it will be."""
+    return a_request(slo_e2e_ms=3000, max_tokens=None, is_length_fixed=False, **changes)
+
+
+def test_the_first_requests_of_a_kind_are_served_although_nothing_is_known() -> None:
+    # Given a refusal that would rest on a guess of reply lengths alone
+    decision = decide(unknown_length(), a_view(lengths=OutputLengths(400)))
+    # Then it is not made: otherwise nothing would ever be learned
+    assert decision.is_exploration and selected(decision) == "small"
+
+
+def test_a_refusal_that_rests_on_knowledge_stands() -> None:
+    lengths = OutputLengths(400)
+    query = LengthQuery("default", 512, None, 1, 4000)
+    for _ in range(200):
+        lengths.observe(query, 400)
+    assert selected(decide(unknown_length(), a_view(lengths=lengths))) is None
+    # But a tier that stands idle is probed, one request at a time
+    probed = a_view(lengths=lengths, silence_s=10.0)
+    request = a_request(slo_e2e_ms=4300, max_tokens=None, is_length_fixed=False)
+    assert decide(request, probed).is_exploration
+    busy_one = a_view(lengths=lengths, silence_s=10.0, load=busy(1, 0))
+    assert selected(decide(request, busy_one)) is None
+
+
+def test_a_caller_who_returns_is_judged_half_as_strictly() -> None:
+    edge = next(
+        ms for ms in range(1000, 3000, 10)
+        if decide(a_request(slo_e2e_ms=ms), a_view()).candidates[0].probability > 0.91
+    )  # fmt: skip
+    assert selected(decide(a_request(slo_e2e_ms=edge), a_view())) is None
+    returning = a_request(slo_e2e_ms=edge, is_returning=True)
+    assert selected(decide(returning, a_view())) == "small"
 
 
 def test_a_middling_better_tier_is_insured_when_the_class_says_so() -> None:

@@ -78,7 +78,7 @@ def test_a_running_engine_that_is_replaced_by_another_is_learned_again() -> None
     state = a_taught_state()
     state.engine_started(EngineFacts(FAST, 4096, 16, "another-engine"))
     assert state.lengths.mean_tokens > 60
-    assert state.calibrator.e2e_error.observations == 0
+    assert state.calibrator.speed_error.observations == 0
 
 
 @pytest.mark.parametrize("part", ["calibrator", "lengths"])
