@@ -38,7 +38,9 @@ def wait_until_deployed() -> None:
     while any(app.status is not ApplicationStatus.RUNNING for app in applications.values()):
         for name, app in applications.items():
             if app.status is ApplicationStatus.DEPLOY_FAILED:
-                raise SystemExit(f"{app.message}\n\nthe application {name!r} was not deployed")
+                causes = [d.message for d in app.deployments.values() if d.message]
+                why = "\n".join([app.message, *causes])
+                raise SystemExit(f"{why}\n\nthe application {name!r} was not deployed")
         time.sleep(POLL_S)
         applications = serve.status().applications
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import yaml
 
-from serve_app.commands.instance import log_file, start
+from serve_app.commands.instance import Instance, log_file, start
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def serving(application_args: dict[str, Any], patience_s: float = 300.0) -> Iter
         serve_file.write_text(yaml.safe_dump(file))
         instance = start(run_dir, serve_file, "127.0.0.1", port, _own_ports())
         try:
-            _wait_until_ready(instance.address, run_dir, patience_s)
+            _wait_until_ready(instance, run_dir, patience_s)
             yield instance.address
         finally:
             instance.stop()
@@ -65,13 +65,13 @@ def _own_ports() -> dict[str, str]:
     }
 
 
-def _wait_until_ready(address: str, run_dir: Path, patience_s: float) -> None:
+def _wait_until_ready(instance: Instance, run_dir: Path, patience_s: float) -> None:
     give_up_at = time.monotonic() + patience_s
-    while time.monotonic() < give_up_at:
+    while time.monotonic() < give_up_at and instance.is_alive:
         try:
-            if httpx.get(f"{address}/readyz", timeout=2.0).status_code == 200:
+            if httpx.get(f"{instance.address}/readyz", timeout=2.0).status_code == 200:
                 return
         except httpx.HTTPError:
             pass
         time.sleep(0.5)
-    raise TimeoutError(f"not ready after {patience_s} s:\n{log_file(run_dir).read_text()[-4000:]}")
+    raise TimeoutError(f"not ready:\n{log_file(run_dir).read_text()[-4000:]}")
