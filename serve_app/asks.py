@@ -15,8 +15,8 @@ class Ask:
 
     body: the OpenAI body with Tandem's own fields removed. deadline_s: hard limit, in seconds from
     arrival. arrived_at_s: on the dispatcher's clock. pinned_tier: None lets the router choose.
-    is_returning: it was refused before, with a time to come back. session_id: requests that share
-    a prefix.
+    is_returning: it says that it was refused before, with a time to come back. session_id:
+    requests that share a prefix.
     """
 
     request_id: str
@@ -45,8 +45,14 @@ class Ask:
         """What kind of request it is, as far as reply lengths go."""
         return f"{self.slo_class or '-'}/{self.task}"
 
-    def routing_request(self, prompt_tokens: Mapping[str, int], *, now: float) -> RoutingRequest:
-        """The request as routing sees it at `now`, on the clock of `arrived_at_s`."""
+    def routing_request(
+        self, prompt_tokens: Mapping[str, int], *, now: float, is_returning: bool = False
+    ) -> RoutingRequest:
+        """The request as routing sees it at `now`, on the clock of `arrived_at_s`.
+
+        Args:
+            is_returning: it was expected back.
+        """
         return RoutingRequest(
             prompt_tokens=prompt_tokens,
             slo=self.slo,
@@ -61,7 +67,7 @@ class Ask:
             share_key=self.slo_class or "",
             max_share=self.max_share,
             elapsed_s=max(0.0, now - self.arrived_at_s),
-            is_returning=self.is_returning,
+            is_returning=is_returning,
             # Of the id, so that the same request is decided the same way again.
             draw=zlib.crc32(self.request_id.encode()) / 2**32,
         )

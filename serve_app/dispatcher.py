@@ -9,6 +9,7 @@ from typing import Protocol
 from deployments.messages import EngineCall, Head, Reply, Tail
 from serve_app.asks import Ask
 from serve_app.config import AppConfig
+from serve_app.dispatch.calls import due_at_s, engine_call
 from serve_app.dispatch.flight import Flight
 from serve_app.dispatch.insurance import InsuranceBudget, first_good
 from serve_app.dispatch.waiting_room import WaitingRoom
@@ -21,7 +22,6 @@ from serve_app.telemetry.recorder import Recorder
 from serve_app.telemetry.records import RequestRecord
 
 _TEXT_TO_COUNT_IN_A_THREAD = 40_000
-_PRIORITY_PER_S = 100
 _SHORTEST_WAIT_S = 0.01
 _LONGEST_WAIT_S = 1.0
 _INSURANCE_MARGIN_S = 0.02
@@ -76,7 +76,8 @@ class Dispatcher:
         now = self._clock()
         request = ask.routing_request(prompt_tokens, now=now)
         decision = self._chooser.decide(request, now=now)
-        self._chooser.admit(request, decision, now=now)
+        if not decision.is_queued or self._room.is_full:
+            self._chooser.admit(request, decision, now=now)
         return decision
 
     async def complete(self, ask: Ask) -> tuple[Reply, RequestRecord]:
@@ -104,7 +105,7 @@ class Dispatcher:
         with self._recorder.request(ask) as record:
             candidate, request = await self._route(ask, record)
             async with self._in_flight(candidate, request, record) as flight:
-                call = self._call(candidate, record)
+                call = engine_call(record, candidate, now=self._clock())
                 async for message in self._tiers[candidate.tier].stream(call):
                     if isinstance(message, bytes):
                         yield message
@@ -120,15 +121,14 @@ class Dispatcher:
     async def _route(self, ask: Ask, record: RequestRecord) -> tuple[Candidate, RoutingRequest]:
         """Decides, waits where the caller's chain allows it and it helps, and admits."""
         prompt_tokens = await self._prompt_tokens(ask)
-        if ask.is_returning:
-            self._chooser.returned(now=self._clock())
+        is_expected = ask.is_returning and self._chooser.returned(now=self._clock())
         while True:
             now = self._clock()
-            request = ask.routing_request(prompt_tokens, now=now)
+            request = ask.routing_request(prompt_tokens, now=now, is_returning=is_expected)
             decision = self._chooser.decide(request, now=now)
             if not decision.is_queued or self._room.is_full:
                 break
-            await self._room.wait(self._due_at_s(ask), patience_s=_patience_s(decision))
+            await self._room.wait(due_at_s(ask), patience_s=_patience_s(decision))
         record.decision, record.decided_at_s = decision, now
         self._chooser.note(decision)
         try:
@@ -142,7 +142,7 @@ class Dispatcher:
         self, candidate: Candidate, request: RoutingRequest, record: RequestRecord, suffix: str = ""
     ) -> tuple[Reply, Outcome | None]:
         async with self._in_flight(candidate, request, record, suffix) as flight:
-            call = self._call(candidate, record, suffix)
+            call = engine_call(record, candidate, suffix, now=self._clock())
             reply = await self._tiers[candidate.tier].complete(call)
             return reply, flight.ended(reply)
 
@@ -198,41 +198,6 @@ class Dispatcher:
                 ask.request_id + suffix, request, candidate, flight.outcome, now=finished_at_s
             )
             self._room.wake()
-
-    def _call(self, candidate: Candidate, record: RequestRecord, suffix: str = "") -> EngineCall:
-        ask = record.ask
-        body = ask.body | {"model": candidate.tier}
-        fitted = record.decision.fitted_max_tokens if record.decision else None
-        if fitted is not None:
-            body.pop("max_completion_tokens", None)
-            body["max_tokens"] = fitted
-        call: EngineCall = {
-            "endpoint": ask.endpoint,
-            "request_id": ask.request_id + suffix,
-            "body": body,
-            "priority": self._priority(ask),
-            "headers": dict(record.trace_headers),
-            "work_s": candidate.e2e_s - candidate.time.wait_s,
-            "expires_at_s": time.time() + ask.deadline_s - (self._clock() - ask.arrived_at_s),
-        }
-        if ask.session_id is not None:
-            call["session_id"] = ask.session_id
-        return call
-
-    def _priority(self, ask: Ask) -> int:
-        """The caller's own, else the deadline: vLLM serves the lowest number first, so EDF.
-
-        On the wall clock, because routers on several machines share the engine's queue.
-        """
-        if ask.priority is not None:
-            return ask.priority
-        left_s = self._due_at_s(ask) - self._clock()
-        return round((time.time() + left_s) * _PRIORITY_PER_S)
-
-    def _due_at_s(self, ask: Ask) -> float:
-        """When the reply should be whole, on the dispatcher's clock."""
-        limit_s = ask.slo.e2e_ms / 1000 if ask.slo.e2e_ms is not None else ask.deadline_s
-        return ask.arrived_at_s + limit_s
 
     async def _prompt_tokens(self, ask: Ask) -> dict[str, int]:
         """Counts with each tier's tokenizer; tiers that share one count once."""

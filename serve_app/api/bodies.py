@@ -88,7 +88,7 @@ def parse_ask(
         slo_class=objective.slo_class,
         max_share=objective.max_share,
         is_returning=_is_returning(headers),
-        session_id=headers.get("x-session-id"),
+        session_id=headers.get("x-session-id", "")[:_LONGEST_ID] or None,
         priority=_priority(body.pop("priority", None), service_tier),
         trace_headers={k: headers[k] for k in ("traceparent", "tracestate") if k in headers},
     )

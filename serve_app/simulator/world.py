@@ -68,7 +68,7 @@ class Policy(Protocol):
 
     def refused(self, request: RoutingRequest, refusal: Saturated, *, now: float) -> None: ...
 
-    def returned(self, *, now: float) -> None: ...
+    def returned(self, *, now: float) -> bool: ...
 
     def start(
         self, request_id: str, request: RoutingRequest, candidate: Candidate, *, now: float
@@ -128,8 +128,7 @@ class _World:
         result.last_asked_at_s = now
         asked = result.arrival.asked
         if result.refusals:
-            asked = replace(asked, is_returning=True)
-            self.policy.returned(now=now)
+            asked = replace(asked, is_returning=self.policy.returned(now=now))
         decision = self.policy.decide(asked, now=now)
         result.decision = decision
         self.policy.note(decision)

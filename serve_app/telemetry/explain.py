@@ -33,6 +33,7 @@ def explain(decision_id: str, decision: Decision) -> dict[str, Any]:
             "source": slo.source,
         },
         "wanted": decision.wanted.tier if decision.wanted else None,
+        "is_queued": decision.is_queued,
         "is_exploration": decision.is_exploration,
         "fitted_max_tokens": decision.fitted_max_tokens,
         "candidates": [_candidate(c, decision) for c in decision.candidates],

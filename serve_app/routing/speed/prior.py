@@ -2,7 +2,7 @@
 
 Used until an engine has measured itself. Against splitwise-sim's medians of Llama-2-70B fp16 on
 A100 and H100 (2023 engine, tensor parallel 2 to 8) the decode step is off by 9 % in the median
-and 33 % at worst, prefill by 23 % and 58 %: good enough to tell impossible from easy.
+and 33 % at worst, prefill by 21 % and 58 %: good enough to tell impossible from easy.
 """
 
 import math
@@ -66,7 +66,8 @@ def prior_profile(
 
     A decode step reads all weights once, then each sequence's KV, and computes 2 FLOPs per
     parameter and sequence; a prompt token costs the same FLOPs (Pope et al., "Efficiently
-    Scaling Transformer Inference", 2022). A prefill reads the weights once as well.
+    Scaling Transformer Inference", 2022), and attention 4 x layers x hidden per pair of tokens. A
+    prefill reads the weights once as well.
     """
     bytes_per_s = accelerator.bandwidth_gb_s * 1e9 * MEMORY_EFFICIENCY * tensor_parallel
     flops_per_s = accelerator.dense_fp16_tflops * 1e12 * COMPUTE_EFFICIENCY * tensor_parallel
@@ -80,4 +81,6 @@ def prior_profile(
         prefill_per_token_s=token_s,
         step_base_s=step_base_s,
         step_per_sequence_s=token_s + _CONTEXT_TOKENS * model.kv_bytes_per_token / bytes_per_s,
+        # Each token is compared with those before it: on average half the prompt.
+        prefill_per_token2_s=2 * model.layers * model.hidden / flops_per_s,
     )
