@@ -25,8 +25,6 @@ def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Can
     idle = _forecast(request, view, IDLE, length, mean_tokens)
     quality = view.quality_for(request.task)
     cost_usd = view.usd_per_hour / 3600 * forecast.time.e2e_s(mean_tokens) / forecast.raw.batch
-    work_s = idle.time.e2e_s(mean_tokens) * request.sequences
-    is_best = objective == "best_quality_within_slo"
     return Candidate(
         tier=view.tier,
         prompt_tokens=prompt_tokens,
@@ -36,7 +34,7 @@ def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Can
         elapsed_s=request.elapsed_s,
         probability=slo_probability(request.slo, forecast, request.elapsed_s),
         quality=quality,
-        score=quality - view.price.of(work_s) if is_best else -cost_usd,
+        score=-cost_usd if objective == "cheapest_within_slo" else quality - _price(view, idle),
         cost_usd=cost_usd,
         fill=view.fill,
         was_crowded=view.was_crowded,
@@ -44,6 +42,13 @@ def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Can
         length_evidence=math.inf if length.is_fixed else view.lengths.evidence(query),
         excluded=_exclusion(request, view, prompt_tokens),
     )
+
+
+def _price(view: TierView, idle: Forecast) -> float:
+    """Of the tier's work, in units of quality; most of the time there is none to be worked out."""
+    if view.price.per_work_s == 0.0:
+        return 0.0
+    return view.price.of(idle.mean_e2e_s * idle.length.sequences)
 
 
 def length_query(request: RoutingRequest, prompt_tokens: int, context_tokens: int) -> LengthQuery:

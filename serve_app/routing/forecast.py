@@ -9,41 +9,81 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from serve_app.routing.latency import ReplyTime
-from serve_app.routing.learning.conformal import Recalibration
+from serve_app.routing.learning.conformal import Recalibration, score_of
 from serve_app.routing.learning.errors import Error
 from serve_app.routing.learning.histogram import TOKENS
+from serve_app.routing.learning.knowledge import Knowledge, Learned
 from serve_app.routing.lengths import ReplyLength
 
 _SURE = 4.0
-_STEPS = 18
+_LEAST_S = 1e-6
+_PRECISION = 5e-4
+_MOST_STEPS = 30
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots, because a cached property keeps its value in the instance's dictionary.
+@dataclass(frozen=True)
 class Forecast:
-    """One request on one tier: predicted time, length, error, and what probabilities are worth.
+    """One request on one tier, with what was known of the tier when it was made.
 
-    raw: before anything learned was applied; time: after. e2e_error, ttft_error, tpot_error: what
-    is left of log(actual / predicted) around `time`. shift_s: added to both of them, because what
-    disturbs a reply (a hop, somebody's prefill) costs a short one as many seconds as a long one.
-    groups: those it is recalibrated with, the one that stands for its load first.
+    raw: before anything learned was applied. expected_tokens: the length it was made for; `length`
+    may have been cut since.
     """
 
     raw: ReplyTime
-    time: ReplyTime
     length: ReplyLength
-    e2e_error: Error
-    ttft_error: Error
-    tpot_error: Error
-    shift_s: float
-    recalibration: Recalibration
-    groups: tuple[str, ...]
+    prompt_tokens: int
+    expected_tokens: float
+    knowledge: Knowledge
+
+    @property
+    def time(self) -> ReplyTime:
+        """With everything learned applied."""
+        return self._learned.time
+
+    @property
+    def e2e_error(self) -> Error:
+        """What is left of log(actual / predicted) around `time`."""
+        return self._learned.e2e_error
+
+    @property
+    def ttft_error(self) -> Error:
+        return self.knowledge.ttft_error
+
+    @property
+    def tpot_error(self) -> Error:
+        return self.knowledge.tpot_error
+
+    @property
+    def shift_s(self) -> float:
+        """Added to actual and predicted, because what disturbs a reply (a hop, somebody's prefill)
+        costs a short one as many seconds as a long one.
+        """
+        return self.knowledge.shift_s
+
+    @property
+    def recalibration(self) -> Recalibration:
+        """What probabilities of such requests are worth."""
+        return self._learned.recalibration
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Those it is recalibrated with, the one that stands for its load first."""
+        return self._learned.groups
 
     @property
     def load_group(self) -> str:
         """The group that stands for the load it was made at."""
         return self.groups[0]
+
+    @cached_property
+    def _learned(self) -> Learned:
+        """Worked out when somebody asks: few ask what an idle tier would do."""
+        groups = _groups(self.raw, self.prompt_tokens, self.expected_tokens)
+        return self.knowledge.of(self.raw, groups)
 
     @property
     def mean_e2e_s(self) -> float:
@@ -57,7 +97,14 @@ class Forecast:
     def quantile_s(self, probability: float) -> float:
         """Seconds within which the whole reply is there with this probability; the inverse."""
         stated = self.recalibration.stated_probability(probability)
-        return _smallest(lambda limit_s: self.stated_probability(limit_s) >= stated, *self._range())
+        if self.length.is_fixed:
+            factor = math.exp(score_of(stated) * self.e2e_error.spread)
+            return max(_LEAST_S, (self.mean_e2e_s + self.shift_s) * factor - self.shift_s)
+        return _where_reached(
+            lambda limit_s: score_of(self.stated_probability(limit_s)),
+            score_of(stated),
+            *self._range(),
+        )
 
     def stated_probability(self, limit_s: float) -> float:
         """P(whole reply within `limit_s`) by the model alone: a sum over lengths.
@@ -67,25 +114,30 @@ class Forecast:
         """
         if limit_s <= 0.0:
             return 0.0
-        spread, most, least = self.e2e_error.spread, self.length.most, self.length.least
-        shift_s = self.shift_s
+        time, spread, shift_s = self.time, self.e2e_error.spread, self.shift_s
+        most, least = self.length.most, self.length.least
         shifted_s, margin = limit_s + shift_s, math.exp(_SURE * spread)
-        sure = self.time.tokens_within(shifted_s / margin - shift_s)
+        sure = time.tokens_within(shifted_s / margin - shift_s)
         if sure >= most:
             return 1.0
         if self.length.is_fixed:
             return self._fits(shifted_s, most)
-        possible = min(float(most), self.time.tokens_within(shifted_s * margin - shift_s))
-        cumulative, sequences = self.length.distribution.cumulative, self.length.sequences
-        first, end = bisect_right(TOKENS, sure), bisect_left(TOKENS, possible)
+        possible = min(float(most), time.tokens_within(shifted_s * margin - shift_s))
+        end = bisect_left(TOKENS, possible)
+        first = min(end, bisect_right(TOKENS, max(sure, least)))
+        upto = self.length.distribution.cumulative[:end]
+        if self.length.sequences > 1:
+            upto = tuple(share**self.length.sequences for share in upto)
         # Whoever would be shorter than `least` is as long as that.
-        below = cumulative[first - 1] ** sequences if first and sure >= least else 0.0
-        total = below
-        for index in range(first if sure >= least else 0, end):
-            upto = cumulative[index] ** sequences
-            if upto > below:
-                total += (upto - below) * self._fits(shifted_s, max(least, TOKENS[index]))
-                below = upto
+        below = upto[first - 1] if first else 0.0
+        total = below if sure >= least else below * self._fits(shifted_s, least)
+        # `_fits` and `time.e2e_s` written out: this is most of what a decision costs.
+        before_s, step_s = time.ttft_s + shift_s - time.step_s, time.step_s
+        scale = 1.0 / (spread * math.sqrt(2.0))
+        for tokens, share in zip(TOKENS[first:end], upto[first:], strict=True):
+            late = math.log((before_s + tokens * step_s) / shifted_s)
+            total += (share - below) * 0.5 * math.erfc(late * scale)
+            below = share
         if possible >= most:
             total += (1.0 - below) * self._fits(shifted_s, most)
         return min(1.0, total)
@@ -128,6 +180,24 @@ class Forecast:
         return shortest_s / margin, (longest_s + self.shift_s) * margin
 
 
+def _groups(raw: ReplyTime, prompt_tokens: int, expected_tokens: float) -> tuple[str, ...]:
+    """Coverage is kept within each: doublings of load, prompt and length.
+
+    Prompt and length are told apart by light, middling and heavy load, so that no group holds both
+    an idle and an overloaded machine: what misses under overload must not widen the bounds of an
+    idle tier, which would then be refused everything and never be seen to be fast again.
+    """
+    waits = round(math.log2(1.0 + raw.wait_s / raw.prefill_s)) if raw.prefill_s > 0 else 0
+    load = round(math.log2(1.0 + raw.batch))
+    weight = 0 if load <= 2 and waits <= 1 else 1 if load <= 4 and waits <= 3 else 2
+    return (
+        f"load|{load}|{min(waits, 8)}",
+        f"weight|{weight}",
+        f"prompt|{weight}|{round(math.log2(max(1, prompt_tokens)))}",
+        f"length|{weight}|{round(math.log2(max(1.0, expected_tokens)))}",
+    )
+
+
 def _within(limit_s: float, predicted_s: float, spread: float) -> float:
     """P(actual <= limit) when log(actual / predicted) is normal around 0."""
     if predicted_s <= 0.0:
@@ -137,13 +207,34 @@ def _within(limit_s: float, predicted_s: float, spread: float) -> float:
     return 0.5 * math.erfc(-math.log(limit_s / predicted_s) / (spread * math.sqrt(2.0)))
 
 
-def _smallest(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Where a monotone condition begins to hold, by bisection of the logarithm."""
-    low = max(low, 1e-6)
-    for _ in range(_STEPS):
-        middle = math.sqrt(low * high)
-        if holds(middle):
-            high = middle
+def _where_reached(
+    growing: Callable[[float], float], target: float, low: float, high: float
+) -> float:
+    """Where a growing function reaches a value, from above and to `_PRECISION`.
+
+    False position in the logarithm; an end that stays twice counts half (the Illinois method,
+    Dowell and Jarratt 1971).
+    """
+    left, right = math.log(max(low, _LEAST_S)), math.log(high)
+    short, excess = growing(math.exp(left)) - target, growing(high) - target
+    if short >= 0.0:
+        return math.exp(left)
+    was_short: bool | None = None
+    for _ in range(_MOST_STEPS):
+        if right - left <= _PRECISION:
+            break
+        share = short / (short - excess) if excess > 0.0 else 0.5
+        # Never nearer to an end than that, so that the bracket closes around a good guess.
+        middle = min(
+            right - _PRECISION / 2, max(left + _PRECISION / 2, left + share * (right - left))
+        )
+        missing = growing(math.exp(middle)) - target
+        is_short = missing < 0.0
+        if is_short:
+            left, short = middle, missing
+            excess = excess / 2 if was_short is True else excess
         else:
-            low = middle
-    return high
+            right, excess = middle, missing
+            short = short / 2 if was_short is False else short
+        was_short = is_short
+    return math.exp(right)

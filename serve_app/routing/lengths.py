@@ -9,12 +9,14 @@ import math
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, TypeVar
 
 from serve_app.routing.learning.histogram import TOKENS, RollingHistogram, log_normal_shares
 
+_Key = TypeVar("_Key")
 _Kept = TypeVar("_Kept")
 
 _SHRINKAGE = 50.0
@@ -25,7 +27,7 @@ _HINTS_PER_DOUBLING = 4
 _MOST_COUNTS = 512
 _SCORE_GAIN = 0.02
 _SCORES_BEFORE_CHOICE = 30
-_STALE_AFTER = 16
+_STALE_AFTER, _STALE_AFTER_ABOVE = 16, 64
 _SCORED_QUANTILES = (0.5, 0.95)
 
 
@@ -68,20 +70,29 @@ class LengthDistribution:
 
 @dataclass(frozen=True, slots=True)
 class ReplyLength:
-    """The length of one request's reply as a distribution within its limits, in tokens."""
+    """The length of one request's reply as a distribution within its limits, in tokens.
+
+    mean: expected tokens of one sequence.
+    """
 
     distribution: LengthDistribution
     least: int
     most: int
     sequences: int = 1
+    mean: float = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", self._mean())
 
     @property
     def is_fixed(self) -> bool:
         return self.least >= self.most
 
-    @property
-    def mean(self) -> float:
-        """Expected tokens of one sequence."""
+    def capped(self, most: int) -> "ReplyLength":
+        """The same reply under a smaller max_tokens."""
+        return ReplyLength(self.distribution, min(self.least, most), most, self.sequences)
+
+    def _mean(self) -> float:
         if self.is_fixed:
             return float(self.most)
         below_most = bisect_left(TOKENS, self.most)
@@ -92,10 +103,6 @@ class ReplyLength:
         rest = shares[below_most - 1] if below_most else 0.0
         rest_tokens = tokens[below_most - 1] if below_most else 0.0
         return short * self.least + rest_tokens - short_tokens + (1.0 - rest) * self.most
-
-    def capped(self, most: int) -> "ReplyLength":
-        """The same reply under a smaller max_tokens."""
-        return ReplyLength(self.distribution, min(self.least, most), most, self.sequences)
 
 
 class OutputLengths:
@@ -113,11 +120,11 @@ class OutputLengths:
 
     def __init__(self, default_tokens: int, shared: "OutputLengths | None" = None) -> None:
         self._shared = shared
-        self._prior = log_normal_shares(default_tokens, _SPREAD_OF_DEFAULT)
-        self._counts: OrderedDict[str, RollingHistogram] = OrderedDict()
+        self._prior = LengthDistribution(log_normal_shares(default_tokens, _SPREAD_OF_DEFAULT))
+        self._counts: OrderedDict[str, _Counts] = OrderedDict()
         self._losses: dict[str, tuple[float, int]] = {}
-        self._cache: dict[str, tuple[int, LengthDistribution]] = {}
-        self._num_seen = 0
+        # By route and whether a length is named, until a loss there changes.
+        self._best_kinds: dict[tuple[str, bool], str] = {}
 
     @property
     def mean_tokens(self) -> float:
@@ -133,7 +140,7 @@ class OutputLengths:
     def evidence(self, query: LengthQuery) -> float:
         """How many recent replies of its route stand behind a distribution."""
         counts = self._counts.get(_key("route", query))
-        own = counts.count if counts is not None else 0.0
+        own = counts.histogram.count if counts is not None else 0.0
         return own if self._shared is None else max(own, self._shared.evidence(query))
 
     def observe(self, query: LengthQuery, output_tokens: float, *, is_cut: bool = False) -> None:
@@ -141,22 +148,16 @@ class OutputLengths:
         if query.least >= query.most:
             return
         if self._shared is not None:
-            self._shared.observe(query, output_tokens, is_cut=is_cut)
+            # Nobody asks there which kind is best, so kinds are scored only here.
+            self._shared._count(query, output_tokens, is_cut=is_cut)
         if not is_cut:
             self._score(query, output_tokens)
-        for kind in reversed(_kinds(query)):
-            key = _key(kind, query)
-            if is_cut:
-                shares = self._distribution(key).shares
-                self._count(key).add_beyond(output_tokens, shares)
-            else:
-                self._count(key).add(output_tokens)
-        self._num_seen += 1
+        self._count(query, output_tokens, is_cut=is_cut)
 
     def snapshot(self) -> dict[str, Any]:
         """All that was counted, as plain values."""
         return {
-            "counts": {key: counts.snapshot() for key, counts in self._counts.items()},
+            "counts": {key: counts.histogram.snapshot() for key, counts in self._counts.items()},
             "losses": {key: list(loss) for key, loss in self._losses.items()},
         }
 
@@ -166,13 +167,20 @@ class OutputLengths:
         Raises:
             ValueError, KeyError, TypeError: it is not such a snapshot.
         """
-        counts = {str(key): _checked(weights) for key, weights in dict(snapshot["counts"]).items()}
+        counts = {str(k): _Counts(_checked(w)) for k, w in dict(snapshot["counts"]).items()}
         losses = {str(k): (float(v[0]), int(v[1])) for k, v in dict(snapshot["losses"]).items()}
         self._counts = OrderedDict(counts)
         self._losses = losses
-        self._cache.clear()
+        self._best_kinds.clear()
 
     def _best_kind(self, query: LengthQuery) -> str:
+        asked = (query.route, bool(query.expected))
+        best = self._best_kinds.get(asked)
+        if best is None:
+            best = _bounded(self._best_kinds)[asked] = self._least_lossy(query)
+        return best
+
+    def _least_lossy(self, query: LengthQuery) -> str:
         kinds = _kinds(query)
         losses = {kind: self._losses.get(_score_key(kind, query), (0.0, 0)) for kind in kinds}
         if min(seen for _, seen in losses.values()) < _SCORES_BEFORE_CHOICE:
@@ -190,45 +198,90 @@ class OutputLengths:
             mean, seen = self._losses.get(key, (loss, 0))
             gain = max(_SCORE_GAIN, 1.0 / (seen + 1))
             _bounded(self._losses)[key] = (mean + gain * (loss - mean), seen + 1)
+        self._best_kinds.pop((query.route, bool(query.expected)), None)
+
+    def _count(self, query: LengthQuery, output_tokens: float, *, is_cut: bool) -> None:
+        for kind in reversed(_kinds(query)):
+            key = _key(kind, query)
+            beyond = self._distribution(key).shares if is_cut else None
+            self._counts_of(key).add(output_tokens, beyond)
 
     def _distribution(self, key: str) -> LengthDistribution:
-        seen = self._num_seen if self._shared is None else self._shared._num_seen
-        cached = self._cache.get(key)
-        if cached is not None and seen - cached[0] < min(_STALE_AFTER, 1 + cached[0]):
-            return cached[1]
-        distribution = LengthDistribution(self._shares(key))
-        _bounded(self._cache)[key] = (seen, distribution)
-        return distribution
-
-    def _shares(self, key: str) -> tuple[float, ...]:
-        parent, weight = self._parent(key)
-        counts = self._counts.get(key)
-        return parent if counts is None else counts.shares_above(parent, weight)
-
-    def _parent(self, key: str) -> tuple[tuple[float, ...], float]:
-        if self._shared is not None:
-            return self._shared._distribution(key).shares, _SHRINKAGE
-        kind, _, rest = key.partition("|")
-        if kind == "all":
-            return self._prior, _PRIOR_COUNT
-        if kind == "route":
-            return self._distribution("all").shares, _SHRINKAGE
-        route, _, step = rest.rpartition("|")
-        if kind == "prompt":
-            return self._distribution(f"route|{route}").shares, _SHRINKAGE
-        hint = 2 ** (int(step) / _HINTS_PER_DOUBLING)
-        return log_normal_shares(hint, _SPREAD_OF_HINT), _SHRINKAGE
-
-    def _count(self, key: str) -> RollingHistogram:
+        """Of a key's counts, made again when they have changed by enough; else its parent's."""
         counts = self._counts.get(key)
         if counts is None:
-            counts = self._counts[key] = RollingHistogram()
+            return self._parent(key)[0]
+        above = self._num_above(key)
+        if counts.made is not None and not counts.is_stale(above):
+            return counts.made
+        parent, weight = self._parent(key)
+        return counts.make(parent, weight, above)
+
+    def _parent(self, key: str) -> tuple[LengthDistribution, float]:
+        """What a key's counts are shrunk to, and as how many observations it counts."""
+        if self._shared is not None:
+            return self._shared._distribution(key), _SHRINKAGE
+        if key == "all":
+            return self._prior, _PRIOR_COUNT
+        parent = _parent_key(key)
+        if parent is not None:
+            return self._distribution(parent), _SHRINKAGE
+        return _hinted(int(key.rpartition("|")[2])), _SHRINKAGE
+
+    def _num_above(self, key: str) -> int:
+        """How many observations the parent's distribution rests on."""
+        if self._shared is not None:
+            counts = self._shared._counts.get(key)
+        else:
+            parent = _parent_key(key)
+            counts = self._counts.get(parent) if parent is not None else None
+        return counts.num_seen if counts is not None else 0
+
+    def _counts_of(self, key: str) -> "_Counts":
+        counts = self._counts.get(key)
+        if counts is None:
+            counts = self._counts[key] = _Counts(RollingHistogram())
         self._counts.move_to_end(key)
         while len(self._counts) > _MOST_COUNTS:
             # Callers choose route keys; the least recently used count makes room.
-            dropped, _ = self._counts.popitem(last=False)
-            self._cache.pop(dropped, None)
+            self._counts.popitem(last=False)
         return counts
+
+
+class _Counts:
+    """One key's counts, and the distribution last made of them.
+
+    num_seen: lengths counted. It is made again when that or the parent's has grown by a quarter, or
+    by `_STALE_AFTER` or `_STALE_AFTER_ABOVE`: what comes elsewhere makes nothing stale.
+    """
+
+    __slots__ = ("_above_then", "_seen_then", "histogram", "made", "num_seen")
+
+    def __init__(self, histogram: RollingHistogram) -> None:
+        self.histogram = histogram
+        self.num_seen = round(histogram.count)
+        self.made: LengthDistribution | None = None
+        self._seen_then = self._above_then = 0
+
+    def add(self, tokens: float, beyond: tuple[float, ...] | None) -> None:
+        """Counts a length; with `beyond`, the shares of longer ones, it was only cut there."""
+        if beyond is None:
+            self.histogram.add(tokens)
+        else:
+            self.histogram.add_beyond(tokens, beyond)
+        self.num_seen += 1
+
+    def is_stale(self, num_above: int) -> bool:
+        newer, newer_above = self.num_seen - self._seen_then, num_above - self._above_then
+        return newer >= min(_STALE_AFTER, 1 + self._seen_then // 4) or (
+            newer_above >= min(_STALE_AFTER_ABOVE, 1 + self._above_then // 4)
+        )
+
+    def make(self, parent: LengthDistribution, weight: float, num_above: int) -> LengthDistribution:
+        """Makes the distribution afresh."""
+        made = LengthDistribution(self.histogram.shares_above(parent.shares, weight))
+        self.made, self._seen_then, self._above_then = made, self.num_seen, num_above
+        return made
 
 
 def pinball(actual: float, predicted: float, probability: float) -> float:
@@ -252,11 +305,26 @@ def _key(kind: str, query: LengthQuery) -> str:
     return f"expected|{query.route}|{quarters}"
 
 
+def _parent_key(key: str) -> str | None:
+    """None where nothing is counted above: of everything, and of expected lengths."""
+    kind, _, rest = key.partition("|")
+    if kind == "prompt":
+        return f"route|{rest.rpartition('|')[0]}"
+    return "all" if kind == "route" else None
+
+
+@lru_cache
+def _hinted(step: int) -> LengthDistribution:
+    """What comes of an expectation, before any was seen to come true."""
+    hint = 2 ** (step / _HINTS_PER_DOUBLING)
+    return LengthDistribution(log_normal_shares(hint, _SPREAD_OF_HINT))
+
+
 def _score_key(kind: str, query: LengthQuery) -> str:
     return f"{query.route}|{'hinted' if query.expected else 'plain'}|{kind}"
 
 
-def _bounded(kept: dict[str, _Kept]) -> dict[str, _Kept]:
+def _bounded(kept: dict[_Key, _Kept]) -> dict[_Key, _Kept]:
     """Emptied when callers' route keys have filled it; it is learned again."""
     if len(kept) > 4 * _MOST_COUNTS:
         kept.clear()

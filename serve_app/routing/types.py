@@ -69,7 +69,8 @@ class RoutingRequest:
     draw: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+# Never changed, but not frozen: that would make each of its many fields slower to set.
+@dataclass(slots=True)
 class TierView:
     """One tier at one moment: facts, load and what was learned of it.
 
@@ -106,7 +107,8 @@ class TierView:
         return self.load.sequences / self.max_num_seqs
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen for the same reason as TierView.
+@dataclass(slots=True)
 class Candidate:
     """What one tier would do with the request.
 

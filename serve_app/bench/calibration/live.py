@@ -18,7 +18,7 @@ from serve_app.bench.client import Address
 from serve_app.bench.load import LoadFailed
 
 CONCURRENCIES = (1, 3, 6)
-NUM_WARM_UP = 20
+NUM_WARM_UP = 40
 _PROMPTS, _REPLIES = (30, 1500), (8, 200)
 _TOKENS_PER_WORD = 1.1
 _WORDS = (

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 _NORMAL = NormalDist()
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -23,7 +23,7 @@ _TARGETS = tuple(_NORMAL.inv_cdf(level) for level in LEVELS)
 # does not fall to nothing (Angelopoulos et al., "Online conformal prediction with decaying step
 # sizes", 2024).
 _GAIN = 0.012
-_EARLY, _EARLY_FACTOR = 20.0, 2.0
+_EARLY, _EARLY_FACTOR = 20.0, 4.0
 _FARTHEST = 2.5
 LARGEST_SCORE = 4.75
 """Scores are clipped here: one in a million."""
@@ -64,22 +64,55 @@ class Recalibration:
         return _NORMAL.cdf(_interpolated(score_of(true), _TARGETS, self.scores))
 
 
-class GroupCalibration:
-    """Tracks the scores of `LEVELS`, one offset per group.
+class _Offset(NamedTuple):
+    """Of one group. seen: how often; seen_at: how many had been observed when it last was."""
+
+    scores: Scores
+    seen: int
+    seen_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOffsets:
+    """The offsets of all groups at one moment; never changed.
 
     A group that was never seen adds nothing, so a request is judged by the groups that were: the
     one of everything at first, its own load, prompt and length later.
     """
 
-    def __init__(self) -> None:
-        self._offsets: dict[str, Scores] = {}
-        self._seen: dict[str, int] = {}
-        self._seen_at: dict[str, int] = {}
-        self._num_observed = 0
+    by_group: Mapping[str, _Offset]
+    num_observed: int
 
     def recalibration(self, groups: Sequence[str]) -> Recalibration:
         """The map for a request of these groups."""
-        return Recalibration(self._scores(groups))
+        known = [self.present(group) for group in groups if group in self.by_group]
+        if not known:
+            return Recalibration()
+        # Levels are tracked apart and may cross for a while.
+        return Recalibration(tuple(sorted(map(sum, zip(_TARGETS, *known, strict=True)))))
+
+    def present(self, group: str) -> Scores:
+        """A group's offsets, less the longer others were seen instead of it.
+
+        A load at which everything was late is not offered requests any more, and would never be
+        seen to have recovered.
+        """
+        scores, _, seen_at = self.by_group[group]
+        unseen = self.num_observed - seen_at
+        if unseen < _FORGOTTEN_FROM:
+            return scores
+        kept = 0.5 ** (unseen / _FORGOTTEN_BY_HALF)
+        return tuple(score * kept for score in scores)
+
+
+class GroupCalibration:
+    """Tracks the scores of `LEVELS`, one offset per group.
+
+    offsets: as they are now; replaced by each outcome.
+    """
+
+    def __init__(self) -> None:
+        self.offsets = GroupOffsets({}, 0)
 
     def observe(
         self,
@@ -106,15 +139,18 @@ class GroupCalibration:
             ]
         else:
             hits = [1.0 if score <= limit else 0.0 for limit in scores]
-        self._num_observed += 1
         misses = [level - hit for level, hit in zip(LEVELS, hits, strict=True)]
+        before = GroupOffsets(self.offsets.by_group, self.offsets.num_observed + 1)
+        by_group = dict(before.by_group)
         for group in groups:
-            if group in self._offsets or len(self._offsets) < _MOST_GROUPS:
-                self._move(group, misses)
+            if group in by_group or len(by_group) < _MOST_GROUPS:
+                by_group[group] = _moved(before, group, misses)
+        self.offsets = GroupOffsets(by_group, before.num_observed)
 
     def snapshot(self) -> dict[str, list[float]]:
         """By group, how often it was seen and its offsets, as plain values."""
-        return {group: [self._seen[group], *offsets] for group, offsets in self._offsets.items()}
+        by_group = self.offsets.by_group
+        return {group: [offset.seen, *offset.scores] for group, offset in by_group.items()}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Takes up what `snapshot` gave.
@@ -125,41 +161,22 @@ class GroupCalibration:
         rows = {str(g): [float(x) for x in values] for g, values in snapshot.items()}
         if any(len(row) != len(LEVELS) + 1 for row in rows.values()):
             raise ValueError(f"a group needs a count and {len(LEVELS)} offsets")
-        self._offsets = {group: tuple(row[1:]) for group, row in rows.items()}
-        self._seen = {group: int(row[0]) for group, row in rows.items()}
-        self._seen_at = dict.fromkeys(rows, self._num_observed)
+        now = self.offsets.num_observed
+        by_group = {g: _Offset(tuple(row[1:]), int(row[0]), now) for g, row in rows.items()}
+        self.offsets = GroupOffsets(by_group, now)
 
-    def _move(self, group: str, misses: Sequence[float]) -> None:
-        seen = self._seen.get(group, 0)
-        gain = _GAIN * (1.0 + _EARLY / (_EARLY + seen) * _EARLY_FACTOR)
-        self._offsets[group] = tuple(
-            min(_FARTHEST, max(-_FARTHEST, offset + gain * miss))
-            for offset, miss in zip(self._present(group), misses, strict=True)
-        )
-        self._seen[group] = seen + 1
-        self._seen_at[group] = self._num_observed
 
-    def _present(self, group: str) -> Scores:
-        """A group's offsets, less the longer others were seen instead of it.
-
-        A load at which everything was late is not offered requests any more, and would never be
-        seen to have recovered.
-        """
-        offsets = self._offsets.get(group, _NO_OFFSET)
-        unseen = self._num_observed - self._seen_at.get(group, self._num_observed)
-        if unseen < _FORGOTTEN_FROM:
-            return offsets
-        kept = 0.5 ** (unseen / _FORGOTTEN_BY_HALF)
-        return tuple(offset * kept for offset in offsets)
-
-    def _scores(self, groups: Sequence[str]) -> Scores:
-        known = [self._present(group) for group in groups if group in self._offsets]
-        if not known:
-            return _TARGETS
-        moved = [target + sum(column) for target, *column in zip(_TARGETS, *known, strict=True)]
-        # Levels are tracked apart and may cross for a while.
-        moved.sort()
-        return tuple(moved)
+def _moved(before: GroupOffsets, group: str, misses: Sequence[float]) -> _Offset:
+    """One group's offsets after one more outcome."""
+    is_new = group not in before.by_group
+    seen = 0 if is_new else before.by_group[group].seen
+    present = _NO_OFFSET if is_new else before.present(group)
+    gain = _GAIN * (1.0 + _EARLY / (_EARLY + seen) * _EARLY_FACTOR)
+    scores = tuple(
+        min(_FARTHEST, max(-_FARTHEST, offset + gain * miss))
+        for offset, miss in zip(present, misses, strict=True)
+    )
+    return _Offset(scores, seen + 1, before.num_observed)
 
 
 def _interpolated(x: float, xs: Scores, ys: Scores) -> float:

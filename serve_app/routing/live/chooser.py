@@ -4,6 +4,7 @@ The server's dispatcher and the simulator call the same object; neither knows wh
 """
 
 from collections.abc import Mapping
+from itertools import chain, islice
 
 from serve_app.config import Objective
 from serve_app.errors import Saturated
@@ -47,11 +48,16 @@ class Chooser:
         limit_s = self._max_outstanding_s
         return admit(decision, max_outstanding_s=limit_s, retry_after_s=retry_after_s)
 
-    def returned(self, *, now: float) -> None:
-        """Notes that a caller came back who was told when; the longest waiting promise is his."""
+    def returned(self, *, now: float) -> bool:
+        """Notes a caller who says he was told to come back; the longest waiting promise is his.
+
+        False when nobody is expected: saying so alone opens no door.
+        """
         promised = [state.promises for state in self._states.values() if state.promises.next_due_s]
-        if promised:
-            min(promised, key=lambda promises: promises.next_due_s or 0.0).keep(now=now)
+        if not promised:
+            return False
+        min(promised, key=lambda promises: promises.next_due_s or 0.0).keep(now=now)
+        return True
 
     def refused(self, request: RoutingRequest, refusal: Saturated, *, now: float) -> None:
         """Keeps a place for a caller that was told when to come back."""
@@ -61,11 +67,11 @@ class Chooser:
 
     def note(self, decision: Decision) -> None:
         """Tells the best tier whether it was crowded; what its capacity is worth follows."""
-        allowed = [c for c in decision.candidates if c.is_feasible_when_idle]
-        if len(allowed) < 2:
-            return
-        best, second = sorted(allowed, key=lambda c: c.quality, reverse=True)[:2]
-        if best.quality > second.quality:
+        by_quality = sorted(decision.candidates, key=lambda c: c.quality, reverse=True)
+        best, second = islice(
+            chain((c for c in by_quality if c.is_feasible_when_idle), (None, None)), 2
+        )
+        if best is not None and second is not None and best.quality > second.quality:
             self._states[best.tier].was_wanted(
                 best, gain=best.quality - second.quality, is_crowded=not best.is_feasible
             )

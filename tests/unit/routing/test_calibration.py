@@ -99,6 +99,18 @@ def test_old_knowledge_goes_back_to_the_priors_band() -> None:
     assert old.e2e_error.spread > 2 * fresh.e2e_error.spread
 
 
+def test_a_forecast_says_later_what_it_would_have_said_at_once() -> None:
+    # Given two equal forecasts of which one is asked at once
+    calibrator = Calibrator(is_measured=True)
+    taught(calibrator, 1.5)
+    asked, unasked = a_forecast(calibrator, None), a_forecast(calibrator, None)
+    before = asked.probability(3.0), asked.mean_e2e_s, asked.quantile_s(0.95)
+    # When the tier turns out to be much slower
+    taught(calibrator, 4.0)
+    # Then the other one still says the same
+    assert (unasked.probability(3.0), unasked.mean_e2e_s, unasked.quantile_s(0.95)) == before
+
+
 def test_first_tokens_are_learned_from_streams() -> None:
     calibrator = Calibrator(is_measured=True)
     for _ in range(100):
@@ -192,7 +204,7 @@ def test_coverage_is_reached_on_adversarial_streams(seed: int, kind: str) -> Non
     for index in range(count):
         shift = {"shifted": 1.0, "wide": 0.0, "drift": index / 3000, "flip": (-1) ** (index // 200)}
         score = noise.gauss(shift[kind], 2.0 if kind == "wide" else 1.0)
-        issued = tracker.recalibration(groups)
+        issued = tracker.offsets.recalibration(groups)
         covered += score <= issued.scores[LEVELS.index(0.95)]
         tracker.observe(groups, issued, max(-4.75, min(4.75, score)))
     assert covered / count == pytest.approx(0.95, abs=0.01)
@@ -204,7 +216,7 @@ def test_coverage_holds_within_each_group() -> None:
     covered: dict[str, list[bool]] = {"load|0": [], "load|4": []}
     for _ in range(8000):
         load = noise.choice(list(covered))
-        issued = tracker.recalibration(("all", load))
+        issued = tracker.offsets.recalibration(("all", load))
         score = noise.gauss(0.0, 1.0) + (1.5 if load == "load|4" else 0.0)
         covered[load].append(score <= issued.scores[LEVELS.index(0.95)])
         tracker.observe(("all", load), issued, score)

@@ -46,6 +46,15 @@ def test_routes_do_not_disturb_each_other() -> None:
     assert lengths.reply(a_query(route="summary")).mean < 150
 
 
+def test_a_distribution_is_kept_while_only_other_routes_are_seen() -> None:
+    lengths = OutputLengths(default_tokens=256)
+    for route in ("seldom", "often"):
+        taught(lengths, a_query(route=route), 100)
+    before = lengths.reply(a_query(route="seldom")).distribution
+    taught(lengths, a_query(route="often"), 100)
+    assert lengths.reply(a_query(route="seldom")).distribution is before
+
+
 def test_an_expected_length_is_believed_until_it_is_seen_to_be_wrong() -> None:
     lengths = OutputLengths(default_tokens=256)
     hinted = a_query(expected=300)

@@ -1,0 +1,64 @@
+"""What one tier had taught at one moment. Never changed: whoever holds it can still ask later."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from serve_app.routing.latency import ReplyTime
+from serve_app.routing.learning.conformal import GroupOffsets, Recalibration
+from serve_app.routing.learning.errors import Error, ErrorTracker
+from serve_app.routing.learning.speed import Correction
+
+_FORGOTTEN_BY_HALF = 150
+
+
+class Unforeseen(NamedTuple):
+    """The error that is left at one load. seen_at: replies of the tier when it was last met."""
+
+    tracker: ErrorTracker
+    seen_at: int
+
+
+class Learned(NamedTuple):
+    """What knowledge makes of one raw prediction."""
+
+    groups: tuple[str, ...]
+    time: ReplyTime
+    e2e_error: Error
+    recalibration: Recalibration
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Everything a forecast rests on beside the raw prediction.
+
+    trust: below 1 when nothing was learned for long. prior: the error before anything was seen.
+    shift_s: what errors are relative to, beside the predicted time itself. unforeseen: by load;
+    its trackers are replaced, not taught, once they are in here. num_replies: that taught.
+    """
+
+    trust: float
+    correction: Correction
+    speed_error: Error
+    ttft_error: Error
+    tpot_error: Error
+    prior: Error
+    shift_s: float
+    unforeseen: Mapping[str, Unforeseen]
+    num_replies: int
+    offsets: GroupOffsets
+
+    def e2e_error(self, load: str) -> Error:
+        """The error at a load: of itself as far as it was seen, else only as wide as the prior."""
+        met = self.unforeseen.get(load)
+        if met is None:
+            return self.prior
+        # As in the conformal groups: what was long not met is less and less believed.
+        kept = 0.5 ** ((self.num_replies - met.seen_at) / _FORGOTTEN_BY_HALF)
+        return met.tracker.shrunk(self.prior, trust=self.trust * kept)
+
+    def of(self, raw: ReplyTime, groups: tuple[str, ...]) -> Learned:
+        """Everything learned, applied to one raw prediction; the first group is its load."""
+        error = self.e2e_error(groups[0])
+        time = self.correction.applied(raw, self.speed_error.level + error.level)
+        return Learned(groups, time, error, self.offsets.recalibration(groups))
