@@ -25,6 +25,8 @@ from serve_app.bench.peers.bare_vllm import bare_vllm
 from serve_app.bench.processes import ServerFailed, alone, refuse_taken
 from serve_app.commands.bench_calibration import calibration
 from serve_app.commands.bench_decide import decide
+from serve_app.commands.bench_edf import edf
+from serve_app.commands.bench_overload import overload
 from serve_app.commands.bench_server import HOST, TANDEM, end_leftover, tandem
 from serve_app.commands.environment import private_folder
 from serve_app.commands.progress import progress
@@ -34,6 +36,8 @@ from serve_app.commands.watch import StartFailed
 bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is compared with.")
 bench.command()(calibration)
 bench.command()(decide)
+bench.command()(edf)
+bench.command()(overload)
 
 _REFERENCE = Address(HOST, 18101)
 _BACKENDS = (Address(HOST, 18102), Address(HOST, 18103))

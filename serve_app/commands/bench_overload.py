@@ -1,0 +1,72 @@
+"""`tandem bench overload`: what becomes of requests when three times too many come."""
+
+import asyncio
+import json as json_format
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from deployments.local_models import tandem_home
+from serve_app.bench.client import Address
+from serve_app.bench.load import LoadFailed
+from serve_app.bench.machine import describe_machine, versions
+from serve_app.bench.overload import phases, report
+from serve_app.bench.overload.callers import client_of
+from serve_app.bench.overload.scenario import fake_tiers
+from serve_app.bench.processes import ServerFailed, alone, refuse_taken
+from serve_app.commands.bench_server import TANDEM, end_leftover, tandem
+from serve_app.commands.environment import private_folder
+from serve_app.commands.progress import progress
+from serve_app.commands.watch import StartFailed
+
+
+def overload(
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the report to this file as JSON.")
+    ] = None,
+) -> None:
+    """Goodput, kept promises and refusals at three times the capacity.
+
+    \b
+    Fake tiers with long steps behind the real application: Ray, HAProxy, HTTP. First a ladder of
+    rates for the peak goodput, then three times that for a minute, from callers who come back as
+    Retry-After says. Takes some five minutes.
+    Exit code 0: every target is met. 1: one is missed, or something did not run.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    # Ended by `kill`, it stops what it started as it does on Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with alone(private_folder(tandem_home() / "bench")) as folder:
+            document = _measure(folder, console)
+    except (ServerFailed, StartFailed, LoadFailed, ValueError, OSError) as err:
+        console.print(str(err), style="red", markup=False)
+        raise typer.Exit(1) from err
+    if json is not None:
+        json.write_text(json_format.dumps(document, indent=2) + "\n")
+    if not document["is_met"]:
+        raise typer.Exit(1)
+
+
+def _measure(folder: Path, console: Console) -> dict[str, Any]:
+    """Runs all phases, shows the report and returns it as a document."""
+    end_leftover(folder)
+    refuse_taken([TANDEM])
+    machine = describe_machine()
+    content = fake_tiers(TANDEM, str(private_folder(folder / "decisions")))
+    with progress(console, 1 + phases.NUM_STEPS) as say:
+        say("starting Tandem")
+        with tandem(content, folder) as address:
+            outcome = asyncio.run(_run(address, say))
+    judged = report.verdicts(outcome)
+    document = report.as_document(outcome, judged, machine, versions(["ray"]))
+    report.show(judged, document, console)
+    return document
+
+
+async def _run(address: Address, say: phases.Say) -> phases.Outcome:
+    async with client_of(address) as client:
+        return await phases.run(client, say)
