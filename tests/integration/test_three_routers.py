@@ -18,7 +18,7 @@ TIMING = {"prefill_base_s": 0.005, "max_num_seqs": 8}
 SMALL = TIMING | {"step_base_s": 0.010}
 LARGE = TIMING | {"step_base_s": 0.022}
 # The large tier alone could not take it all in time.
-RATE_PER_S, DURATION_S, SLO_S = 10.0, 10.0, 4.0
+RATE_PER_S, DURATION_S, SLO_S = 10.0, 7.0, 4.0
 
 
 def served_by(num_routers: int, log: Path) -> tuple[list[Call], list[DecisionEntry]]:
