@@ -1,20 +1,29 @@
 """Everything that can go wrong with a request, as one tree; the HTTP status is on the class.
 
 TandemError                     500  internal_error
+├── TierFailed                  500  tier_failed
+├── RequestQuarantined          500  request_quarantined
 ├── InvalidRequest              400  invalid_request
 │   ├── MalformedJson           400  malformed_json
 │   └── ContextWindowExceeded   400  context_length_exceeded
+├── InvalidKey                  401  invalid_api_key
+├── NotPermitted                403  insufficient_permissions
 ├── UnknownModel                404  model_not_found
 ├── DeadlineExceeded            408  deadline_exceeded
 ├── BodyTooLarge                413  body_too_large
 ├── SloInfeasible               422  slo_infeasible
 ├── Saturated                   429  rejected_saturated
+├── RateLimited                 429  rate_limit_exceeded
+│   └── QuotaExceeded           429  insufficient_quota
 ├── ClientGone                  499  client_closed_request
 ├── EngineRejected           as given  engine_rejected
 └── Unavailable                 503  unavailable
+    ├── ReplicaLost             503  replica_lost
+    ├── EngineStalled           503  engine_stalled
     └── ShuttingDown            503  shutting_down
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -55,6 +64,14 @@ class TandemError(Exception):
         return {"error": error}
 
 
+class TierFailed(TandemError):
+    code = "tier_failed"
+
+
+class RequestQuarantined(TandemError):
+    code = "request_quarantined"
+
+
 class InvalidRequest(TandemError):
     status = 400
     code = "invalid_request"
@@ -66,6 +83,20 @@ class MalformedJson(InvalidRequest):
 
 class ContextWindowExceeded(InvalidRequest):
     code = "context_length_exceeded"
+
+
+class InvalidKey(TandemError):
+    status = 401
+    code = "invalid_api_key"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return super().headers | {"www-authenticate": "Bearer"}
+
+
+class NotPermitted(TandemError):
+    status = 403
+    code = "insufficient_permissions"
 
 
 class UnknownModel(TandemError):
@@ -131,12 +162,43 @@ class Saturated(TandemError):
 
     @property
     def headers(self) -> dict[str, str]:
-        whole_seconds = max(1, -int(-self.retry_after_s // 1))
-        milliseconds = max(1, round(self.retry_after_s * 1000))
-        return super().headers | {
-            "retry-after": str(whole_seconds),
-            "retry-after-ms": str(milliseconds),
-        }
+        return super().headers | retry_after(self.retry_after_s)
+
+
+class RateLimited(TandemError):
+    """The caller's key is over one of its own limits.
+
+    Args:
+        kind: `requests` or `tokens`, OpenAI's `error.type`. limits: its `x-ratelimit-*` headers.
+    """
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float, kind: str = "requests",
+        limits: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.kind = kind
+        self.limits = limits or {}
+
+    @property
+    def type(self) -> str:
+        return self.kind
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return super().headers | dict(self.limits) | retry_after(self.retry_after_s)
+
+
+class QuotaExceeded(RateLimited):
+    code = "insufficient_quota"
+
+    @property
+    def type(self) -> str:
+        return self.code
 
 
 class ClientGone(TandemError):
@@ -163,6 +225,32 @@ class Unavailable(TandemError):
     dropped_reason = "rejected-no-endpoints"
 
 
+class ReplicaLost(Unavailable):
+    """The replica or its engine died with the request.
+
+    Args:
+        replica: names the one that died.
+    """
+
+    code = "replica_lost"
+
+    def __init__(self, message: str, *, replica: str) -> None:
+        super().__init__(message)
+        self.replica = replica
+
+
+class EngineStalled(Unavailable):
+    code = "engine_stalled"
+
+
 class ShuttingDown(Unavailable):
     code = "shutting_down"
     dropped_reason = "rejected-shutting-down"
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """Both headers that say when to come back: whole seconds, and milliseconds."""
+    return {
+        "retry-after": str(max(1, -int(-seconds // 1))),
+        "retry-after-ms": str(max(1, round(seconds * 1000))),
+    }
