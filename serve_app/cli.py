@@ -2,7 +2,7 @@
 
 import typer
 
-from serve_app.commands.bench import bench
+from serve_app.commands.bench_command import bench
 from serve_app.commands.check import check
 from serve_app.commands.local import down, up
 from serve_app.commands.route import route

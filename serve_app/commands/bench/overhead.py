@@ -1,4 +1,4 @@
-"""`tandem bench`: what Tandem costs, measured on this machine beside what it is compared with."""
+"""`tandem bench overhead`: what Tandem costs, measured beside what it is compared with."""
 
 import asyncio
 import json as json_format
@@ -23,21 +23,11 @@ from serve_app.bench.overhead.turns import Part, Say, Server, run_part
 from serve_app.bench.peers import litellm
 from serve_app.bench.peers.bare_vllm import bare_vllm
 from serve_app.bench.processes import ServerFailed, alone, refuse_taken
-from serve_app.commands.bench_calibration import calibration
-from serve_app.commands.bench_decide import decide
-from serve_app.commands.bench_edf import edf
-from serve_app.commands.bench_overload import overload
 from serve_app.commands.bench_server import HOST, TANDEM, end_leftover, tandem
 from serve_app.commands.environment import private_folder
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import parse, read_serve_file
 from serve_app.commands.watch import StartFailed
-
-bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is compared with.")
-bench.command()(calibration)
-bench.command()(decide)
-bench.command()(edf)
-bench.command()(overload)
 
 _REFERENCE = Address(HOST, 18101)
 _BACKENDS = (Address(HOST, 18102), Address(HOST, 18103))
@@ -49,12 +39,6 @@ class Which(StrEnum):
     all = "all"
 
 
-@bench.callback()
-def _bench() -> None:
-    """Measure Tandem beside what it is compared with."""
-
-
-@bench.command()
 def overhead(
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the report to this file as JSON.")

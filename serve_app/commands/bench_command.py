@@ -1,0 +1,13 @@
+"""`tandem bench`: what Tandem costs and brings, measured on this machine."""
+
+import typer
+
+from serve_app.commands.bench.calibration import calibration
+from serve_app.commands.bench.decide import decide
+from serve_app.commands.bench.edf import edf
+from serve_app.commands.bench.overhead import overhead
+from serve_app.commands.bench.overload import overload
+
+bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is compared with.")
+for command in (calibration, decide, edf, overhead, overload):
+    bench.command()(command)
