@@ -107,6 +107,57 @@ class AdmissionConfig(Strict):
     )
 
 
+Fallbacks = dict[str, tuple[str, ...]]
+
+
+class ResilienceConfig(Strict):
+    """What happens when a tier fails. The first four keys are LiteLLM's."""
+
+    fallbacks: Fallbacks = Field(
+        default_factory=dict,
+        description="Tiers to try, in order, when one fails: `[{large: [small]}]`. Left out, a "
+        "request that names no tier goes to whichever of the others suits it best, one that "
+        "names its tier to no other.",
+    )
+    context_window_fallbacks: Fallbacks = Field(
+        default_factory=dict,
+        description="Tiers to try, in order, when a prompt is too long for the tier it names.",
+    )
+    allowed_fails: int = Field(
+        3, ge=0, description="Failures in a row after which a tier gets no requests for a while."
+    )
+    cooldown_time: float = Field(
+        5.0, gt=0, description="That while, in seconds; then one request probes the tier."
+    )
+    num_retries: int = Field(
+        3, ge=0, description="Most times that one request is tried again, all tiers together."
+    )
+    retry_budget: float = Field(
+        0.1, ge=0, le=1, description="Retries per request in the long run; 0 retries nothing."
+    )
+    stalled_after_s: float = Field(
+        30.0,
+        gt=0,
+        description="Silence, beyond what was predicted, after which a reply is tried elsewhere.",
+    )
+    recovery_s: float = Field(
+        30.0,
+        ge=0,
+        description="How long a request waits for a tier to come back when none is running.",
+    )
+    quarantine_s: float = Field(
+        600.0, ge=0, description="How long a request that killed two engines is refused."
+    )
+
+    @field_validator("fallbacks", "context_window_fallbacks", mode="before")
+    @classmethod
+    def _joined(cls, value: Any) -> Any:
+        """LiteLLM's list of mappings as one mapping."""
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+            return value
+        return {tier: others for entry in value for tier, others in entry.items()}
+
+
 class TelemetryConfig(Strict):
     """What is recorded."""
 
@@ -138,6 +189,9 @@ class AppConfig(Strict):
     )
     routing: RoutingConfig = Field(default_factory=RoutingConfig, description="The choice.")
     admission: AdmissionConfig = Field(default_factory=AdmissionConfig, description="The limits.")
+    resilience: ResilienceConfig = Field(
+        default_factory=ResilienceConfig, description="Retries, fallbacks, breakers."
+    )
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig, description="The records.")
     ingress_deployment_config: dict[str, Any] = Field(
         default_factory=dict, description="Ray Serve deployment options of the router itself."
@@ -168,6 +222,11 @@ class AppConfig(Strict):
                 f"routing.default_slo_class: {default!r} is not one of the slo_classes "
                 f"{sorted(self.slo_classes)}"
             )
+        for key in ("fallbacks", "context_window_fallbacks"):
+            named = getattr(self.resilience, key)
+            unknown = sorted({*named, *(t for tiers in named.values() for t in tiers)} - {*ids})
+            if unknown:
+                raise ValueError(f"resilience.{key}: {unknown} are not tiers; they are {ids}")
         return self
 
 
