@@ -61,12 +61,21 @@ async def connected(address: Address) -> AsyncIterator["Connection"]:
     Raises:
         OSError: nothing listens there.
     """
-    loop = asyncio.get_running_loop()
-    transport, connection = await loop.create_connection(Connection, *address)
+    connection = await opened(address)
     try:
         yield connection
     finally:
-        transport.close()
+        connection.close()
+
+
+async def opened(address: Address) -> "Connection":
+    """A connection that the caller closes.
+
+    Raises:
+        OSError: nothing listens there.
+    """
+    _, connection = await asyncio.get_running_loop().create_connection(Connection, *address)
+    return connection
 
 
 class Connection(asyncio.Protocol):
@@ -79,6 +88,14 @@ class Connection(asyncio.Protocol):
         self._length: int | None = None
         self._first_token_s: float | None = None
         self._begin(0.0)
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
 
     async def send(self, request: bytes) -> Exchange:
         """Sends one request and waits for its whole reply.

@@ -7,7 +7,8 @@ from serve_app.commands.bench.decide import decide
 from serve_app.commands.bench.edf import edf
 from serve_app.commands.bench.overhead import overhead
 from serve_app.commands.bench.overload import overload
+from serve_app.commands.bench.soak import soak
 
 bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is compared with.")
-for command in (calibration, decide, edf, overhead, overload):
+for command in (calibration, decide, edf, overhead, overload, soak):
     bench.command()(command)

@@ -9,7 +9,7 @@ import yaml
 
 from serve_app.bench.client import Address
 from serve_app.bench.processes import uninterrupted
-from serve_app.commands.instance import find, forget, log_file, start
+from serve_app.commands.instance import Instance, find, forget, log_file, start
 from serve_app.commands.watch import StartFailed, last_lines, wait_until_ready
 
 HOST = "127.0.0.1"
@@ -24,13 +24,24 @@ def tandem(content: dict[str, Any], folder: Path) -> Iterator[Address]:
     Raises:
         StartFailed: it did not become ready; the message has the end of its log.
     """
+    with running(content, folder, TANDEM):
+        yield TANDEM
+
+
+@contextmanager
+def running(content: dict[str, Any], folder: Path, address: Address) -> Iterator[Instance]:
+    """Serves the file, which listens at `address`, until the end of the block.
+
+    Raises:
+        StartFailed: it did not become ready; the message has the end of its log.
+    """
     serve_file = folder / "serve.yaml"
     serve_file.write_text(yaml.safe_dump(content, sort_keys=False))
     with uninterrupted():
-        instance = start(folder, serve_file, *TANDEM, {"HF_HUB_OFFLINE": "1"})
+        instance = start(folder, serve_file, *address, {"HF_HUB_OFFLINE": "1"})
     try:
         wait_until_ready(instance, log_file(folder), lambda _: None, _PATIENCE_S)
-        yield TANDEM
+        yield instance
     except StartFailed as err:
         raise StartFailed(f"{last_lines(log_file(folder))}\n\nTandem: {err}") from err
     finally:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 _PATH = "/v1/chat/completions"
 # With the chat template these come to some 100 tokens.
 _WORDS_PER_PROMPT = 75
-_WORDS = (
+WORDS = (
     "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world",
     "school", "state", "family", "student", "group", "country", "problem", "hand", "part", "place",
     "case", "week", "company", "system", "program", "question", "work", "number", "night", "point",
@@ -71,7 +71,7 @@ def one_tier(content: Mapping[str, Any], tier: TierSpec, address: Address) -> di
 
 def prompt(seed: int) -> str:
     """Words in an order that no other seed has, so that no cached prefix helps."""
-    return " ".join(random.Random(seed).choices(_WORDS, k=_WORDS_PER_PROMPT))
+    return " ".join(random.Random(seed).choices(WORDS, k=_WORDS_PER_PROMPT))
 
 
 async def _take(address: Address, model: str, say: Say) -> Samples:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from serve_app.bench.client import Address, post
+from serve_app.bench.fake_file import fake_file
 from serve_app.bench.load import closed_loop
 from serve_app.bench.overhead.measures import Measure, Samples, Target
 from serve_app.bench.overhead.turns import Method, Say
@@ -27,27 +28,7 @@ MEASURES = (
 
 def instant_tiers(address: Address) -> dict[str, Any]:
     """A Serve file: two fake tiers without any delay, listening at `address`."""
-    prices = {"small": 0.05, "large": 0.10}
-    tiers = [
-        {
-            "model_loading_config": {"model_id": name},
-            "routing": {"quality": {"default": 10 * price}, "usd_per_hour": price},
-            "fake": dict(_INSTANT),
-        }
-        for name, price in prices.items()
-    ]
-    return {
-        "proxy_location": "HeadOnly",
-        "http_options": {"host": address.host, "port": address.port},
-        "applications": [
-            {
-                "name": "tandem",
-                "route_prefix": "/",
-                "import_path": "serve_app.app:build",
-                "args": {"llm_configs": tiers},
-            }
-        ],
-    }
+    return fake_file(address, {"small": _INSTANT, "large": _INSTANT})
 
 
 def method() -> Method:
