@@ -35,13 +35,23 @@ class Address(NamedTuple):
 class Exchange:
     """One request and its reply; times in seconds since the request was sent.
 
-    first_token_s: when the first text of a reply had arrived; None when there was none.
+    head: status line and headers as they came. first_token_s: when the first text of a reply had
+    arrived; None when there was none.
     """
 
     status: int
     body: bytes
     first_token_s: float | None
     e2e_s: float
+    head: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, whatever the case of its name."""
+        for line in self.head.split(b"\r\n")[1:]:
+            key, _, value = line.decode("latin-1").partition(":")
+            if key.lower() == name:
+                return value.strip()
+        return None
 
 
 def post(address: Address, path: str, body: dict[str, Any]) -> bytes:
@@ -134,13 +144,15 @@ class Connection(asyncio.Protocol):
         self._sent_at_s = now
         self._unread = bytearray()
         self._body = bytearray()
+        self._head = b""
         self._status = self._length = self._first_token_s = None
 
     def _read_head(self) -> bool:
         end = self._unread.find(_END_OF_HEAD)
         if end < 0:
             return False
-        head = bytes(self._unread[:end]).lower()
+        self._head = bytes(self._unread[:end])
+        head = self._head.lower()
         del self._unread[: end + len(_END_OF_HEAD)]
         self._status = int(head[9:12])
         _, is_sized, rest = head.partition(b"\r\ncontent-length:")
@@ -168,6 +180,6 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         assert self._waiting is not None and self._status is not None
         e2e_s = time.perf_counter() - self._sent_at_s
-        reply = Exchange(self._status, bytes(self._body), self._first_token_s, e2e_s)
+        reply = Exchange(self._status, bytes(self._body), self._first_token_s, e2e_s, self._head)
         if not self._waiting.done():
             self._waiting.set_result(reply)

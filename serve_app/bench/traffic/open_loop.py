@@ -14,6 +14,8 @@ from serve_app.bench.traffic.workload import Asked
 
 # Shorter than any server's own, so that no request meets a connection that is just being closed.
 _KEPT_S = 2.0
+# Where LiteLLM says which deployment answered; its body repeats what was asked for.
+_MODEL_HEADER = "x-litellm-model-id"
 
 
 @dataclass(slots=True)
@@ -93,14 +95,15 @@ def recorded(asked: Asked, sent_s: float, ended_s: float, reply: Exchange | None
     times = (asked.index, asked.at_s, sent_s, ended_s, asked.slo_s, status)
     if reply is None or reply.status != 200:
         return Record(*times)
-    return Record(*times, *told(reply.body))
+    return Record(*times, *_told(reply))
 
 
-def told(body: bytes) -> tuple[str | None, int, int]:
+def _told(reply: Exchange) -> tuple[str | None, int, int]:
     """Model, prompt tokens and output tokens of an unstreamed reply, as far as it tells them."""
     try:
-        content = orjson.loads(body)
+        content = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
         return None, 0, 0
     usage = content.get("usage") or {}
-    return content.get("model"), usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+    model = reply.header(_MODEL_HEADER) or content.get("model")
+    return model, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
