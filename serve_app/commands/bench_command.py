@@ -5,10 +5,12 @@ import typer
 from serve_app.commands.bench.calibration import calibration
 from serve_app.commands.bench.decide import decide
 from serve_app.commands.bench.edf import edf
+from serve_app.commands.bench.load import load
 from serve_app.commands.bench.overhead import overhead
 from serve_app.commands.bench.overload import overload
+from serve_app.commands.bench.peers import peers
 from serve_app.commands.bench.soak import soak
 
 bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is compared with.")
-for command in (calibration, decide, edf, overhead, overload, soak):
+for command in (calibration, decide, edf, load, overhead, overload, peers, soak):
     bench.command()(command)

@@ -35,15 +35,23 @@ def running(content: dict[str, Any], folder: Path, address: Address) -> Iterator
     Raises:
         StartFailed: it did not become ready; the message has the end of its log.
     """
+    with started(content, folder, address) as instance:
+        try:
+            wait_until_ready(instance, log_file(folder), lambda _: None, _PATIENCE_S)
+        except StartFailed as err:
+            raise StartFailed(f"{last_lines(log_file(folder))}\n\nTandem: {err}") from err
+        yield instance
+
+
+@contextmanager
+def started(content: dict[str, Any], folder: Path, address: Address) -> Iterator[Instance]:
+    """Runs a Serve file of any kind until the end of the block; it need not be ready yet."""
     serve_file = folder / "serve.yaml"
     serve_file.write_text(yaml.safe_dump(content, sort_keys=False))
     with uninterrupted():
         instance = start(folder, serve_file, *address, {"HF_HUB_OFFLINE": "1"})
     try:
-        wait_until_ready(instance, log_file(folder), lambda _: None, _PATIENCE_S)
         yield instance
-    except StartFailed as err:
-        raise StartFailed(f"{last_lines(log_file(folder))}\n\nTandem: {err}") from err
     finally:
         with uninterrupted():
             instance.stop()

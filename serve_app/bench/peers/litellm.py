@@ -1,4 +1,4 @@
-"""The LiteLLM proxy over two instant backends, routing by latency: what Tandem is compared with.
+"""The LiteLLM proxy, a peer that routes by latency, and two instant backends to stand behind it.
 
 In an environment of its own under TANDEM_HOME: its pins and ours do not agree.
 """
@@ -6,7 +6,7 @@ In an environment of its own under TANDEM_HOME: its pins and ours do not agree.
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,13 @@ def instant_backends(addresses: Sequence[Address], folder: Path) -> Iterator[Non
 
 @contextmanager
 def litellm_proxy(
-    python: Path, address: Address, backends: Sequence[Address], folder: Path
+    python: Path, address: Address, settings: Mapping[str, Any], folder: Path
 ) -> Iterator[Address]:
     """The proxy, with as many workers as Tandem has routers: one.
 
     Args:
         python: of the environment that `install` made.
+        settings: its configuration file.
         folder: for its configuration and its log.
 
     Raises:
@@ -73,7 +74,7 @@ def litellm_proxy(
     """
     config = folder / "litellm.yaml"
     # JSON is YAML.
-    config.write_text(json.dumps(configuration(backends), indent=2) + "\n")
+    config.write_text(json.dumps(settings, indent=2) + "\n")
     arguments = (
         str(python), str(python.with_name("litellm")), "--config", str(config),
         "--host", address.host, "--port", str(address.port), "--num_workers", "1",

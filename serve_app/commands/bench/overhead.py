@@ -113,7 +113,9 @@ def _router_part(folder: Path, say: Say) -> Part:
     def proxy() -> Iterator[Address]:
         with (
             litellm.instant_backends(_BACKENDS, folder),
-            litellm.litellm_proxy(python, _REFERENCE, _BACKENDS, folder) as address,
+            litellm.litellm_proxy(
+                python, _REFERENCE, litellm.configuration(_BACKENDS), folder
+            ) as address,
         ):
             yield address
 
