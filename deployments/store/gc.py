@@ -1,0 +1,50 @@
+"""What nobody reads any more at a place: versions that were replaced, uploads that never ended."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+from deployments.store.places.types import Place
+from deployments.store.push import published_manifest
+from deployments.store.verify import not_published
+
+_VERSION = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """Objects of one version that the manifest does not name."""
+
+    version: str
+    keys: tuple[str, ...]
+    num_bytes: int
+
+
+def garbage(place: Place, older_than_s: float) -> list[Garbage]:
+    """Versions other than the published one whose newest object is older than that.
+
+    Younger ones may be a push under way, or what a replica is reading.
+
+    Raises:
+        StoreFailed: nothing is published here, so nothing says what is garbage.
+    """
+    manifest = published_manifest(place)
+    if manifest is None:
+        raise not_published(place)
+    ages_s, sizes = place.ages_s(), place.sizes()
+    by_version: defaultdict[str, list[str]] = defaultdict(list)
+    for key in ages_s:
+        version, has_folder, _ = key.partition("/")
+        if has_folder and _VERSION.fullmatch(version) and version != manifest.version:
+            by_version[version].append(key)
+    return [
+        Garbage(version, tuple(keys), sum(sizes.get(key, 0) for key in keys))
+        for version, keys in sorted(by_version.items())
+        if min(ages_s[key] for key in keys) >= older_than_s
+    ]
+
+
+def collect(place: Place, found: list[Garbage], older_than_s: float) -> int:
+    """Deletes what was found and ends unfinished uploads; how many of those there were."""
+    place.delete([key for each in found for key in each.keys])
+    return place.abort_unfinished(older_than_s)

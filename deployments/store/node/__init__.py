@@ -1,0 +1,1 @@
+"""Models on one node: the cache, its locks, and what a replica does before it starts."""

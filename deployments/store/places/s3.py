@@ -1,0 +1,211 @@
+"""Models on S3 or whatever speaks its protocol, through boto3's transfer manager.
+
+Credentials, region and endpoint come from the usual AWS settings. boto3 is imported by the first
+call: it costs 0.3 s and 20 MB.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from deployments.store.places.folder import wrong_size
+from deployments.store.places.types import OnBytes, StoreFailed
+from deployments.store.places.window import Window
+
+_CONNECT_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 60
+_ATTEMPTS = 5
+_PART_BYTES = 32 * 2**20
+# Requests at once, over all files; 20 fill 25 Gbit/s from S3, where one brings some 90 MB/s.
+_REQUESTS = 20
+_DELETE_AT_ONCE = 1000
+_REMEDIES = {
+    "NoSuchBucket": "Create the bucket, or correct its name.",
+    "AccessDenied": (
+        "Allow s3:GetObject and s3:ListBucket, to push also s3:PutObject, to collect garbage "
+        "s3:DeleteObject; cluster/iam/ has such policies."
+    ),
+    "404": "Push the model again: an object that its manifest lists is gone.",
+    "NoSuchKey": "Push the model again: an object that its manifest lists is gone.",
+}
+_REMEDY = (
+    "Check the AWS credentials, region and AWS_ENDPOINT_URL, and that the endpoint can be reached "
+    "from here."
+)
+
+
+class S3Place:
+    """Objects below one prefix of a bucket.
+
+    Args:
+        max_bytes_per_s: of all transfers together, for a network that also serves; None: no limit.
+    """
+
+    def __init__(self, bucket: str, prefix: str, max_bytes_per_s: int | None = None) -> None:
+        self._bucket = bucket
+        self._max_bytes_per_s = max_bytes_per_s
+        self._prefix = f"{prefix}/" if prefix else ""
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+
+    def read(self, key: str) -> bytes | None:
+        from botocore.exceptions import ClientError
+
+        with self._failing("read"):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            except ClientError as err:
+                if _code(err) == "NoSuchKey":
+                    return None
+                raise
+            with answer["Body"] as body:
+                data: bytes = body.read()
+            return data
+
+    def write(self, key: str, data: bytes) -> None:
+        with self._failing("written"):
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+
+    def sizes(self) -> dict[str, int]:
+        return {key: entry["Size"] for key, entry in self._objects()}
+
+    def ages_s(self) -> dict[str, float]:
+        now = datetime.now(UTC)
+        return {
+            key: (now - entry["LastModified"]).total_seconds() for key, entry in self._objects()
+        }
+
+    def upload(self, file: Path, offset: int, num_bytes: int, key: str, on_bytes: OnBytes) -> None:
+        subscriber = _subscriber(num_bytes, on_bytes)
+        with self._failing("written"), Window.reading(file, offset, num_bytes) as window:
+            self._transfers.upload(
+                window, self._bucket, self._prefix + key, subscribers=[subscriber]
+            ).result()
+
+    def download(self, key: str, num_bytes: int, target: BinaryIO, on_bytes: OnBytes) -> None:
+        with self._failing("read"):
+            head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+            if head["ContentLength"] != num_bytes:
+                raise wrong_size(self.uri, key, head["ContentLength"], num_bytes)
+            subscriber = _subscriber(num_bytes, on_bytes, head["ETag"])
+            self._transfers.download(
+                self._bucket, self._prefix + key, target, subscribers=[subscriber]
+            ).result()
+
+    def copy(self, key: str, to: str) -> None:
+        source = {"Bucket": self._bucket, "Key": self._prefix + key}
+        with self._failing("written"):
+            self._transfers.copy(source, self._bucket, self._prefix + to).result()
+
+    def delete(self, keys: list[str]) -> None:
+        with self._failing("deleted"):
+            for start in range(0, len(keys), _DELETE_AT_ONCE):
+                batch = keys[start : start + _DELETE_AT_ONCE]
+                objects = [{"Key": self._prefix + key} for key in batch]
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
+                )
+                for error in answer.get("Errors", []):
+                    raise StoreFailed(
+                        self.uri, "deleted", f"{error['Key']}: {error['Message']}",
+                        _REMEDIES.get(error["Code"], _REMEDY),
+                    )  # fmt: skip
+
+    def abort_unfinished(self, older_than_s: float) -> int:
+        count = 0
+        with self._failing("deleted"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._prefix
+            )
+            for upload in (entry for page in pages for entry in page.get("Uploads", [])):
+                if time.time() - upload["Initiated"].timestamp() > older_than_s:
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+                    count += 1
+        return count
+
+    def close(self) -> None:
+        if "_transfers" in vars(self):
+            self._transfers.shutdown()
+        if "_client" in vars(self):
+            self._client.close()
+
+    def _objects(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        with self._failing("listed"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix
+            )
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    yield entry["Key"].removeprefix(self._prefix), entry
+
+    @cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        config = Config(
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            read_timeout=_READ_TIMEOUT_S,
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            max_pool_connections=_REQUESTS + 4,
+        )
+        # A session of its own: boto3's default one must not be shared between threads.
+        return boto3.session.Session().client("s3", config=config)
+
+    @cached_property
+    def _transfers(self) -> Any:
+        from boto3.s3.transfer import TransferConfig, create_transfer_manager
+
+        config = TransferConfig(
+            multipart_threshold=_PART_BYTES,
+            multipart_chunksize=_PART_BYTES,
+            max_concurrency=_REQUESTS,
+            io_chunksize=2**20,
+            max_bandwidth=self._max_bytes_per_s,
+            # The other one, where it is chosen, takes no file objects that are windows.
+            preferred_transfer_client="classic",
+        )
+        return create_transfer_manager(self._client, config)
+
+    @contextmanager
+    def _failing(self, verb: str) -> Iterator[None]:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except ClientError as err:
+            remedy = _REMEDIES.get(_code(err), _REMEDY)
+            raise StoreFailed(self.uri, verb, _reason(err), remedy) from err
+        except (BotoCoreError, Boto3Error, OSError, ValueError) as err:
+            raise StoreFailed(self.uri, verb, _reason(err), _REMEDY) from err
+
+
+def _subscriber(num_bytes: int, on_bytes: OnBytes, etag: str | None = None) -> Any:
+    from s3transfer.subscribers import BaseSubscriber  # type: ignore[import-untyped]
+
+    class Subscriber(BaseSubscriber):  # type: ignore[misc]
+        def on_queued(self, future: Any, **_: Any) -> None:
+            # Spares a request.
+            future.meta.provide_transfer_size(num_bytes)
+            if etag is not None:
+                future.meta.provide_object_etag(etag)
+
+        def on_progress(self, future: Any, bytes_transferred: int, **_: Any) -> None:
+            on_bytes(bytes_transferred)
+
+    return Subscriber()
+
+
+def _code(err: Any) -> str:
+    return str(err.response["Error"]["Code"])
+
+
+def _reason(err: Exception) -> str:
+    """One line of what botocore says; a bad AWS_ENDPOINT_URL is a bare ValueError there."""
+    return " ".join(str(err).split()).rstrip(".")

@@ -1,0 +1,69 @@
+"""What every place of models offers, and how it fails."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+# Told of bytes as they travel; less than nothing when a part is sent again.
+OnBytes = Callable[[int], None]
+
+
+class StoreFailed(Exception):
+    """A model could not be stored or fetched; the message is for the operator.
+
+    Args:
+        uri: the place or folder. verb: `read`, `written`, ... reason: what went wrong.
+        remedy: what to do, a full sentence.
+    """
+
+    def __init__(self, uri: str, verb: str, reason: str, remedy: str) -> None:
+        super().__init__(f"The model at {uri} could not be {verb}: {reason}. {remedy}")
+        self.uri = uri
+
+
+class Place(Protocol):
+    """Objects by key below one URI. Every call blocks and may be made from several threads.
+
+    Each raises StoreFailed when the place refuses or cannot be reached.
+    """
+
+    @property
+    def uri(self) -> str: ...
+
+    def read(self, key: str) -> bytes | None:
+        """A small object; None when there is none."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Replaces a small object as a whole: readers see the old one or the new one."""
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every object, by key."""
+
+    def ages_s(self) -> dict[str, float]:
+        """Seconds since every object was written, by key."""
+
+    def upload(self, file: Path, offset: int, num_bytes: int, key: str, on_bytes: OnBytes) -> None:
+        """Stores a run of the file's bytes; the object appears only when it is complete."""
+
+    def download(self, key: str, num_bytes: int, target: BinaryIO, on_bytes: OnBytes) -> None:
+        """Writes the object to `target`, out of order where that can seek.
+
+        Raises:
+            StoreFailed: also when the object is missing or has another size.
+        """
+
+    def copy(self, key: str, to: str) -> None:
+        """Copies an object within the place."""
+
+    def delete(self, keys: list[str]) -> None:
+        """Deletes objects; those that are not there are no error."""
+
+    def abort_unfinished(self, older_than_s: float) -> int:
+        """Ends uploads that were begun so long ago and cost money though nobody sees them.
+
+        Returns:
+            How many there were.
+        """
+
+    def close(self) -> None:
+        """Frees threads and connections."""

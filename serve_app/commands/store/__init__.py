@@ -1,0 +1,1 @@
+"""The subcommands of `tandem store`, and what they share."""

@@ -1,0 +1,108 @@
+"""`tandem store ls` and `verify`: what is at a place or on this machine, and is it whole."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.local_models import tandem_home
+from deployments.store.manifest import MANIFEST, Manifest, read_manifest
+from deployments.store.node.cache import node_cache
+from deployments.store.places.types import Place
+from deployments.store.verify import verify_folder, verify_place
+from serve_app.commands.store.common import (
+    URI,
+    Json,
+    failing,
+    new_console,
+    place_at,
+    summary,
+    write,
+)
+from serve_app.commands.store.tables import cache_table, models_table, phases
+
+console = new_console()
+
+
+def ls(
+    uri: Annotated[
+        str | None, typer.Argument(help=f"{URI}; this machine's cache when left out.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """List the models published below a place, or those in this machine's cache."""
+    with failing():
+        if uri is None:
+            cache = node_cache(tandem_home(), os.environ)
+            models = cache.models()
+            console.print(cache_table(cache.root, models, time.time()))
+            write(json, {"object": "tandem.store.cache", "models": [
+                {
+                    "folder": str(model.folder), "bytes": model.num_bytes,
+                    "used_at": model.used_at, "is_whole": model.is_whole,
+                    "is_in_use": model.is_in_use,
+                }
+                for model in models
+            ]})  # fmt: skip
+            return
+        with closing(place_at(uri)) as place:
+            found = dict(_models_below(place))
+        console.print(models_table(place.uri, found))
+        write(json, {"object": "tandem.store.models", "models": [
+            {"uri": f"{place.uri}/{name}".rstrip("/"), **summary(manifest)}
+            for name, manifest in found.items()
+        ]})  # fmt: skip
+
+
+def verify(
+    what: Annotated[
+        str | None, typer.Argument(help="A place or a pulled folder; the cache when left out.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Read every byte and compare it with the SHA-256 sums; exit code 1 when something is wrong."""
+    with failing(), phases(console) as start_phase:
+        problems = {}
+        if what is None:
+            for model in node_cache(tandem_home(), os.environ).models():
+                if model.is_whole:
+                    problems[str(model.folder)] = verify_folder(model.folder, start_phase)
+        elif _is_pulled(what):
+            problems[what] = verify_folder(Path(what).expanduser(), start_phase)
+        else:
+            with closing(place_at(what)) as place:
+                problems[place.uri] = verify_place(place, start_phase)
+    for name, found in problems.items():
+        console.print(f"{name} is {'damaged' if found else 'whole'}", markup=False)
+        for problem in found:
+            console.print(f"  {problem}", style="red", markup=False)
+    is_fine = not any(problems.values())
+    write(json, {"object": "tandem.store.verify", "is_fine": is_fine, "problems": problems})
+    if not is_fine:
+        console.print("Push or pull it again; `tandem store push --overwrite` repairs a place.")
+        raise typer.Exit(1)
+
+
+def _models_below(place: Place) -> Iterator[tuple[str, Manifest]]:
+    """Name below the place, "" for itself, and manifest of each published model."""
+    for key in sorted(place.sizes()):
+        if key == MANIFEST or key.endswith(f"/{MANIFEST}"):
+            data = place.read(key)
+            if data is not None:
+                yield key.removesuffix(MANIFEST).rstrip("/"), read_manifest(data, place.uri)
+
+
+def _is_pulled(what: str) -> bool:
+    """Whether it is a pulled folder: a place has its files in a folder named after the version."""
+    if "://" in what:
+        return False
+    folder = Path(what).expanduser()
+    try:
+        version = read_manifest((folder / MANIFEST).read_bytes(), what).version
+    except FileNotFoundError:
+        return False
+    return not (folder / version).is_dir()

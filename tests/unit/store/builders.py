@@ -1,0 +1,78 @@
+"""Model folders and places for the tests of the store."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from deployments.store.manifest import Manifest, OnBytes
+from deployments.store.places.folder import FolderPlace
+from deployments.store.push import push
+
+PIECE_BYTES = 1000
+
+
+def a_model(folder: Path, seed: int = 1, **sizes: int) -> Path:
+    """A folder with `weights.bin` of 3.5 pieces, a small config, and a file in a subfolder."""
+    source = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, size in ({"weights.bin": 3500, "config.json": 10, "sub/empty": 0} | sizes).items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(source.randbytes(size))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of the model, by its name."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "tandem-store.json"
+    }
+
+
+def unseen(phase: str, num_bytes: int) -> OnBytes:
+    return lambda count: None
+
+
+class Phases:
+    """Remembers how many bytes each phase was said to have, and how many it then counted."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, int] = {}
+        self.counted: dict[str, int] = {}
+
+    def __call__(self, phase: str, num_bytes: int) -> Callable[[int], None]:
+        self.told[phase] = num_bytes
+        self.counted[phase] = 0
+
+        def on_bytes(count: int) -> None:
+            self.counted[phase] += count
+
+        return on_bytes
+
+
+def published(model: Path, place: FolderPlace) -> Manifest:
+    return push(model, place, unseen, piece_bytes=PIECE_BYTES).manifest
+
+
+class FailingPlace(FolderPlace):
+    """Fails for good after so many transfers, as when the process is killed there."""
+
+    def __init__(self, folder: Path, transfers: int) -> None:
+        super().__init__(folder)
+        self.left = transfers
+
+    def upload(self, *arguments: Any) -> None:
+        self._count()
+        super().upload(*arguments)
+
+    def download(self, *arguments: Any) -> None:
+        self._count()
+        super().download(*arguments)
+
+    def _count(self) -> None:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1

@@ -1,0 +1,156 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from deployments.store.gc import collect, garbage
+from deployments.store.node.cache import Cache, Held, node_cache
+from deployments.store.places.folder import FolderPlace
+from deployments.store.places.types import StoreFailed
+from deployments.store.push import push
+from tests.unit.store.builders import FailingPlace, Phases, a_model, contents, published, unseen
+
+# A model of 3,510 bytes takes three blocks of 4 KiB, its manifest included.
+ONE_MODEL = 13_000
+
+
+class Models:
+    """A cache, and models published by name."""
+
+    def __init__(self, tmp_path: Path, limit_bytes: int | None) -> None:
+        self.cache = Cache(tmp_path / "cache", limit_bytes)
+        self._folder = tmp_path
+
+    def place(self, name: str) -> FolderPlace:
+        place = FolderPlace(self._folder / "places" / name)
+        if place.read("tandem-store.json") is None:
+            published(a_model(self._folder / name, seed=len(name)), place)
+        return place
+
+    def obtain(self, name: str, asked_at: float) -> Held:
+        place = self.place(name)
+        held = self.cache.obtain(place, published(self._folder / name, place), unseen)
+        os.utime(held.handle, (asked_at, asked_at))
+        return held
+
+    def names(self) -> list[str]:
+        return [model.folder.name.split("-")[0] for model in self.cache.models()]
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Models:
+    return Models(tmp_path, 2 * ONE_MODEL)
+
+
+def test_a_model_is_pulled_once(models: Models, tmp_path: Path) -> None:
+    place = models.place("a")
+    manifest = published(tmp_path / "a", place)
+    models.cache.obtain(place, manifest, unseen).release()
+    phases = Phases()
+
+    held = models.cache.obtain(place, manifest, phases)
+
+    assert phases.told == {}
+    assert contents(held.folder) == contents(tmp_path / "a")
+    held.release()
+
+
+def test_the_least_recently_used_leaves_first(models: Models) -> None:
+    for name, asked_at in (("a", 100.0), ("bb", 200.0), ("a", 300.0)):
+        models.obtain(name, asked_at).release()
+
+    models.obtain("ccc", 400.0).release()
+
+    assert models.names() == ["a", "ccc"]
+
+
+def test_what_runs_is_never_evicted(models: Models) -> None:
+    running = models.obtain("a", 100.0)
+    models.obtain("bb", 200.0).release()
+
+    models.obtain("ccc", 300.0).release()
+
+    assert models.names() == ["a", "ccc"]
+    running.release()
+    models.obtain("dddd", 400.0).release()
+    assert models.names() == ["ccc", "dddd"]
+
+
+def test_when_all_that_is_there_runs_the_refusal_names_it(models: Models) -> None:
+    held = [models.obtain("a", 100.0), models.obtain("bb", 200.0)]
+
+    with pytest.raises(StoreFailed, match=r"in use: a-\w+, bb-\w+.*TANDEM_STORE_LIMIT_GB"):
+        models.obtain("ccc", 300.0)
+
+    assert models.names() == ["a", "bb"]
+    for each in held:
+        each.release()
+
+
+def test_a_model_that_can_never_fit_its_disk_evicts_nothing_that_runs(tmp_path: Path) -> None:
+    models = Models(tmp_path, ONE_MODEL // 10)
+    with pytest.raises(StoreFailed, match="lacks"):
+        models.obtain("a", 100.0)
+
+
+def test_a_lost_file_is_fetched_again(models: Models, tmp_path: Path) -> None:
+    held = models.obtain("a", 100.0)
+    held.release()
+    (held.folder / "weights.bin").unlink()
+
+    models.obtain("a", 200.0).release()
+
+    assert contents(held.folder) == contents(tmp_path / "a")
+
+
+def test_an_unfinished_pull_is_listed_and_can_be_evicted(models: Models, tmp_path: Path) -> None:
+    place = models.place("a")
+    failing = FailingPlace(Path(place.uri), 1)
+    with pytest.raises(KeyboardInterrupt):
+        models.cache.obtain(failing, published(tmp_path / "a", place), unseen)
+
+    (model,) = models.cache.models()
+    assert not model.is_whole
+    assert models.cache.evict(0) == [model]
+    assert models.cache.models() == []
+
+
+def test_the_cache_is_where_and_as_large_as_the_environment_says(tmp_path: Path) -> None:
+    cache = node_cache(tmp_path, {"TANDEM_STORE_CACHE": "/mnt/nvme", "TANDEM_STORE_LIMIT_GB": "9"})
+
+    assert cache.root == Path("/mnt/nvme")
+    assert node_cache(tmp_path, {}).root == tmp_path / "store"
+    with pytest.raises(StoreFailed, match="TANDEM_STORE_LIMIT_GB='-1'"):
+        node_cache(tmp_path, {"TANDEM_STORE_LIMIT_GB": "-1"})
+
+
+def test_replaced_versions_are_garbage_once_they_are_old(tmp_path: Path) -> None:
+    # Given a place whose model was replaced, beside a folder that is not ours
+    place, model = FolderPlace(tmp_path / "place"), a_model(tmp_path / "model")
+    old = published(model, place)
+    (model / "config.json").write_text("{}")
+    new = published(model, place)
+    (tmp_path / "place" / "notes").mkdir()
+    (tmp_path / "place" / "notes" / "readme").write_text("mine")
+    # When garbage is looked for, then only what is old enough is found
+    assert garbage(place, older_than_s=3600) == []
+    (found,) = garbage(place, older_than_s=0)
+    assert (found.version, found.num_bytes) == (old.version, 3510)
+    collect(place, [found], older_than_s=3600)
+    assert {key.split("/")[0] for key in place.sizes()} == {
+        new.version, "notes", "tandem-store.json",
+    }  # fmt: skip
+
+
+def test_a_place_without_a_model_has_no_garbage_to_collect(tmp_path: Path) -> None:
+    with pytest.raises(StoreFailed, match="no model was published here"):
+        garbage(FolderPlace(tmp_path), 0)
+
+
+def test_what_a_killed_push_left_half_written_is_removed(tmp_path: Path) -> None:
+    place = FolderPlace(tmp_path / "place")
+    version = push(a_model(tmp_path / "model"), place, unseen).manifest.version
+    (tmp_path / "place" / version / ".writing-x").write_bytes(b"half")
+
+    assert collect(place, [], older_than_s=-1) == 1
+    assert not (tmp_path / "place" / version / ".writing-x").exists()
