@@ -16,6 +16,8 @@ _MAX_QUEUED_REQUESTS = 4096
 # By name: what is behind the handle never imports what is in front of it.
 _REQUEST_ROUTER = "serve_app.replica_choice.router:RemainingWorkRouter"
 _ROUTING_STATS_PERIOD_S = 5.0
+# Ray's own download, which this replaces, starts anew after a kill and checks no sums.
+_FROM_STORE = {"callback_class": "deployments.store.node.replica:FromStore"}
 
 
 def deployment_name(spec: TierSpec) -> str:
@@ -78,4 +80,6 @@ def _with_local_source(spec: TierSpec) -> dict[str, Any]:
     loading = config["model_loading_config"]
     if loading.get("model_source") is not None:
         loading["model_source"] = resolve_source(loading["model_source"])
+    if str(loading.get("model_source")).startswith(("s3://", "file://")):
+        config.setdefault("callback_config", _FROM_STORE)
     return config

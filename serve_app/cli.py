@@ -6,6 +6,7 @@ from serve_app.commands.bench_command import bench
 from serve_app.commands.check import check
 from serve_app.commands.local import down, up
 from serve_app.commands.route import route
+from serve_app.commands.store_command import store
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -16,3 +17,4 @@ app.command()(down)
 app.command()(check)
 app.command()(route)
 app.add_typer(bench, name="bench")
+app.add_typer(store, name="store")
