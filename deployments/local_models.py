@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deployments.weights.embedded import MODELS, EmbeddedModel, Report, models_folder
+from deployments.weights.embedded import MODELS, EmbeddedModel, models_folder
 from deployments.weights.keep import keep
+from deployments.weights.quantizing.run import Report
 
 PREFIX = "embedded:"
 

@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 # The kernel ends the script when we die, even by `kill -9`: nobody is left to use its result.
@@ -13,19 +14,27 @@ import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 os.execv(sys.argv[1], sys.argv[1:])
 """
+_LINES_SHOWN = 20
 
 
 class ScriptFailed(RuntimeError):
     """A script ended with an error; the message holds the last lines it printed."""
 
 
-def run_script(command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
+def run_script(
+    command: Sequence[str | Path],
+    environment: Mapping[str, str],
+    hear: Callable[[str], None] | None = None,
+) -> None:
     """Runs `command` to its end, with `environment` on top of ours.
+
+    Args:
+        hear: told each line that it prints, and each state of a progress bar, as they come.
 
     Raises:
         ScriptFailed: when it ends with an error.
     """
-    result = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-c", DIE_WITH_PARENT, *command],
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
@@ -33,8 +42,23 @@ def run_script(command: Sequence[str | Path], environment: Mapping[str, str]) ->
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-    )
-    if result.returncode != 0:
-        last_lines = "\n".join(result.stdout.splitlines()[-20:])
+    ) as process:
+        try:
+            last_lines = deque(_lines(process, hear), maxlen=_LINES_SHOWN)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
         name = " ".join(str(part) for part in command)
-        raise ScriptFailed(f"`{name}` ended with status {result.returncode}:\n{last_lines}")
+        shown = "\n".join(last_lines)
+        raise ScriptFailed(f"`{name}` ended with status {process.returncode}:\n{shown}")
+
+
+def _lines(process: "subprocess.Popen[str]", hear: Callable[[str], None] | None) -> Iterator[str]:
+    """What it prints; universal newlines make each redrawing of a bar a line of its own."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        text = line.rstrip()
+        if hear is not None:
+            hear(text)
+        yield text

@@ -4,16 +4,13 @@ In an environment of its own under TANDEM_HOME: its pins and ours do not agree.
 """
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from deployments.weights.embedded import REQUIREMENTS, installer
-from deployments.weights.keep import locked
-from deployments.weights.scripts import run_script
+from deployments.weights.environments import REQUIREMENTS, pinned_environment
 from serve_app.bench.client import Address
 from serve_app.bench.processes import Command, serving
 
@@ -33,18 +30,7 @@ def install(home: Path) -> Path:
     Raises:
         ScriptFailed: when the installation fails. ValueError: when there is no `uv`.
     """
-    environment = home / "envs" / "litellm"
-    python, installed = environment / "bin" / "python", environment / "installed.txt"
-    with locked(environment):
-        if installed.is_file() and installed.read_bytes() == PINS.read_bytes():
-            return python
-        installed.unlink(missing_ok=True)
-        uv = installer()
-        run_script([uv, "venv", "--clear", "--python", sys.executable, environment], {})
-        compiled = {"UV_COMPILE_BYTECODE": "1"}
-        run_script([REQUIREMENTS / "sync.sh", python, PINS], {"UV": str(uv), **compiled})
-        shutil.copyfile(PINS, installed)
-    return python
+    return pinned_environment(home, "litellm", PINS, {"UV_COMPILE_BYTECODE": "1"})
 
 
 @contextmanager

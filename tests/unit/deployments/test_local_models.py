@@ -8,8 +8,9 @@ import pytest
 
 from deployments.local_models import embedded_name, embedded_path, prepare, resolve_source
 from deployments.local_models import tandem_home as tandem_home_of_the_environment
-from deployments.weights.embedded import EmbeddedModel, Report
+from deployments.weights.embedded import EmbeddedModel
 from deployments.weights.keep import MANIFEST, keep
+from deployments.weights.quantizing.run import Report
 
 Fill = Callable[[Path], None]
 

@@ -1,0 +1,1 @@
+"""`tandem quantize` and `tandem compare`."""
