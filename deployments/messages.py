@@ -2,12 +2,16 @@
 
 Plain, so that the router never imports vLLM and a router of one version can talk to a tier of
 the next. A unary call answers one `Reply`. A streamed call yields one `Head`, then bytes of
-whole server-sent events, then one `Tail`; an engine that refuses yields a single `Reply`.
+whole server-sent events, then one `Tail`; an engine that refuses yields a single `Reply`, and so
+does one that fails in the middle of a stream.
 """
 
 from typing import Literal, NotRequired, TypedDict
 
 Endpoint = Literal["chat", "completions"]
+
+# `error.code` of a Reply whose engine is gone although its replica still answers.
+ENGINE_DEAD = "engine_dead"
 
 
 class Load(TypedDict):
@@ -35,7 +39,8 @@ class EngineCall(TypedDict):
     vLLM's polarity, lower is more urgent. headers: only `traceparent`/`tracestate`, lower case.
     work_s: predicted prefill and decode of the whole reply, without any waiting; see
     `work.predicted_work_s` for when it is absent. session_id: calls of one session share a prefix.
-    expires_at_s: Unix time after which nobody waits for it any more.
+    expires_at_s: Unix time after which nobody waits for it any more. patience_s: silence after
+    which the router takes the replica for stalled and goes elsewhere.
     """
 
     endpoint: Endpoint
@@ -46,6 +51,7 @@ class EngineCall(TypedDict):
     work_s: NotRequired[float]
     session_id: NotRequired[str]
     expires_at_s: NotRequired[float]
+    patience_s: NotRequired[float]
 
 
 class Usage(TypedDict):

@@ -1,12 +1,19 @@
 """A DeploymentHandle seen as a tier; turns Ray's errors into ours."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import orjson
-from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    ActorUnavailableError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+)
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
@@ -14,8 +21,17 @@ from ray.serve.exceptions import (
 )
 from ray.serve.handle import DeploymentHandle
 
-from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts
-from serve_app.errors import ClientGone, EngineRejected, Saturated, TandemError, Unavailable
+from deployments.messages import ENGINE_DEAD, EngineCall, Head, Load, Reply, Tail, TierFacts
+from serve_app.errors import (
+    ClientGone,
+    EngineRejected,
+    EngineStalled,
+    ReplicaLost,
+    Saturated,
+    TandemError,
+    TierFailed,
+    Unavailable,
+)
 from serve_app.replica_choice.replies import Heard, inbox
 
 _RETRY_AFTER_FULL_QUEUE_S = 1.0
@@ -56,32 +72,41 @@ class HandleTier:
 
         Raises:
             EngineRejected: the engine refused or failed the request.
-            Saturated: the replicas' queues are full. Unavailable: no replica, or it died.
+            Saturated: the replicas' queues are full. Unavailable: there is no replica.
+            ReplicaLost: it died. EngineStalled: nothing came for the call's `patience_s`.
         """
         with self._translated():
             response = self._complete.remote(call)
             try:
-                reply: Reply = await response
+                async with asyncio.timeout(call.get("patience_s")):
+                    reply: Reply = await response
             except BaseException as err:
                 self._hear_failure(call, err)
                 response.cancel()
                 raise
         self._hear(call, reply)
         if reply["status"] != 200:
-            raise _rejected(reply)
+            raise self._rejected(reply)
         return reply
 
-    async def stream(self, call: EngineCall) -> AsyncIterator[Head | bytes | Tail]:
+    async def stream(self, call: EngineCall) -> AsyncGenerator[Head | bytes | Tail, None]:
         """Head, events, tail; closing the iterator stops the engine. Raises as `complete`."""
+        patience_s = call.get("patience_s")
+        now_s = asyncio.get_running_loop().time
         with self._translated():
             response = self._stream.remote(call)
             try:
-                async for message in response:
-                    if not isinstance(message, bytes):
-                        self._hear(call, message)
-                        if message.get("status", 200) != 200:
-                            raise _rejected(cast(Reply, message))
-                    yield message
+                async with asyncio.timeout(patience_s) as silence:
+                    async for message in response:
+                        if not isinstance(message, bytes):
+                            self._hear(call, message)
+                            if message.get("status", 200) != 200:
+                                raise self._rejected(cast(Reply, message))
+                        # What the caller takes to read is not the engine's silence.
+                        silence.reschedule(None)
+                        yield message
+                        if patience_s is not None:
+                            silence.reschedule(now_s() + patience_s)
             except BaseException as err:
                 self._hear_failure(call, err)
                 response.cancel()
@@ -96,8 +121,8 @@ class HandleTier:
         )
 
     def _hear_failure(self, call: EngineCall, err: BaseException) -> None:
-        """A replica that raised is broken; one that died, Serve drops by itself."""
-        if isinstance(err, RayTaskError):
+        """A replica that raised or fell silent is broken; one that died, Serve drops by itself."""
+        if isinstance(err, RayTaskError | TimeoutError):
             self._inbox.append(Heard(call["request_id"], None, True, True, time.monotonic()))
 
     @contextmanager
@@ -111,25 +136,38 @@ class HandleTier:
             ) from err
         except (RequestCancelledError, TaskCancelledError) as err:
             raise ClientGone("The request was cancelled before it was answered.") from err
-        except (RayActorError, DeploymentUnavailableError) as err:
-            raise Unavailable(
-                f"Tier {self._tier!r} lost the replica that had this request. Retry it."
-            ) from err
+        except TimeoutError as err:
+            raise EngineStalled(f"Tier {self._tier!r} has fallen silent. Retry later.") from err
+        except ActorUnavailableError as err:
+            raise Unavailable(f"Tier {self._tier!r} cannot be reached now. Retry.") from err
+        except RayActorError as err:
+            raise self._lost(str(err.actor_id)) from err
+        except DeploymentUnavailableError as err:
+            raise Unavailable(f"Tier {self._tier!r} has no replica. Retry later.") from err
         except RayTaskError as err:
-            raise TandemError(
+            raise TierFailed(
                 f"Tier {self._tier!r} failed on this request; its log has the cause."
             ) from err
         except RayError as err:
             raise Unavailable(f"Tier {self._tier!r} cannot be reached: {err}") from err
 
+    def _rejected(self, reply: Reply) -> TandemError:
+        """The engine's own OpenAI error body, as our error."""
+        error = orjson.loads(reply["body"]).get("error", {})
+        if error.get("code") == ENGINE_DEAD:
+            return self._lost(reply["load"]["replica"])
+        return _engine_rejected(reply["status"], error)
 
-def _rejected(reply: Reply) -> EngineRejected:
-    """The engine's own OpenAI error body, as our error."""
-    error = orjson.loads(reply["body"]).get("error", {})
+    def _lost(self, replica: str) -> ReplicaLost:
+        message = f"Tier {self._tier!r} lost the replica that had this request. Retry it."
+        return ReplicaLost(message, replica=replica)
+
+
+def _engine_rejected(status: int, error: dict[str, Any]) -> EngineRejected:
     code = error.get("code")
     return EngineRejected(
         str(error.get("message", "The engine refused the request.")),
-        status=reply["status"],
+        status=status,
         param=error.get("param"),
         code=code if isinstance(code, str) else None,
     )

@@ -11,14 +11,20 @@ _PRIORITY_PER_S = 100
 
 
 def engine_call(
-    record: RequestRecord, candidate: Candidate, suffix: str = "", *, now: float
+    record: RequestRecord,
+    candidate: Candidate,
+    suffix: str = "",
+    *,
+    now: float,
+    ask: Ask | None = None,
 ) -> EngineCall:
     """The call to the candidate's tier.
 
     Args:
         suffix: tells two calls of one request apart. now: on the clock of the ask's arrival.
+        ask: what to send when it is not what the caller sent.
     """
-    ask = record.ask
+    ask = ask or record.ask
     body = ask.body | {"model": candidate.tier}
     fitted = record.decision.fitted_max_tokens if record.decision else None
     if fitted is not None:

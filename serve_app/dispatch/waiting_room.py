@@ -44,6 +44,14 @@ class WaitingRoom:
             # Whoever left unwoken is passed over when his turn comes.
             woken.set()
 
+    async def pause(self, seconds: float) -> None:
+        """Waits for nothing but time, and takes up a place meanwhile."""
+        self.num_waiting += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.num_waiting -= 1
+
     def wake(self) -> None:
         """Lets the most urgent waiter decide again."""
         while self._waiting:

@@ -53,6 +53,7 @@ class RequestRecord:
     usage: Usage | None = None
     outcome_of_tier: Outcome | None = None
     is_insured: bool = False
+    attempts: int = 1
     status: int = 200
     error_code: str | None = None
 
@@ -126,6 +127,7 @@ class RequestRecord:
             "error_code": self.error_code,
             "tier": self.tier,
             "reason": self.reason,
+            "attempts": self.attempts,
             "slo_class": self.ask.slo_class,
             "slo_e2e_ms": self.ask.slo.e2e_ms,
             "slo_met": self.is_slo_met(finished) if self.status == 200 else None,

@@ -1,0 +1,74 @@
+"""Calls under way: keeps the ledger true and the deadline hard, and learns however they end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from serve_app.dispatch.flight import Flight
+from serve_app.dispatch.waiting_room import WaitingRoom
+from serve_app.errors import DeadlineExceeded
+from serve_app.resilience.journey import Journey
+from serve_app.routing.live.chooser import Chooser
+from serve_app.routing.live.state import TierState
+from serve_app.routing.types import Candidate, RoutingRequest
+from serve_app.telemetry.records import RequestRecord
+
+
+class Flights:
+    """Opens a flight per call.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        states: Mapping[str, TierState],
+        chooser: Chooser,
+        room: WaitingRoom,
+        clock: Callable[[], float],
+    ) -> None:
+        self._states = states
+        self._chooser = chooser
+        self._room = room
+        self._clock = clock
+
+    @asynccontextmanager
+    async def open(
+        self,
+        candidate: Candidate,
+        request: RoutingRequest,
+        record: RequestRecord,
+        journey: Journey,
+        call_id: str,
+        *,
+        is_whole: bool = True,
+    ) -> AsyncIterator[Flight]:
+        """
+        Args:
+            call_id: tells the calls of one request apart. is_whole: as in `Flight`.
+
+        Raises:
+            DeadlineExceeded: the caller's hard deadline came first.
+        """
+        ask, now = record.ask, self._clock()
+        record.dispatched_at_s = now
+        flight = Flight(self._states[candidate.tier], record, now, self._clock, is_whole=is_whole)
+        journey.sent(candidate.tier, now)
+        self._chooser.start(call_id, request, candidate, now=now)
+        try:
+            async with asyncio.timeout(ask.deadline_s - (now - ask.arrived_at_s)):
+                yield flight
+        except TimeoutError as err:
+            flight.was_cut_off()
+            raise DeadlineExceeded(
+                f"The reply was not finished within the hard deadline of {ask.deadline_s:g} s; "
+                "generation was stopped. Raise x-request-timeout-seconds or lower max_tokens."
+            ) from err
+        except (asyncio.CancelledError, GeneratorExit):
+            flight.was_cut_off()
+            raise
+        finally:
+            finished_at_s = self._clock()
+            self._chooser.finish(call_id, request, candidate, flight.outcome, now=finished_at_s)
+            self._room.wake()

@@ -1,0 +1,177 @@
+"""Where a request goes next: counts its prompt, decides, goes round what fails, waits, admits."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from serve_app.asks import Ask
+from serve_app.config import AppConfig
+from serve_app.dispatch.calls import due_at_s
+from serve_app.dispatch.detours import Detours
+from serve_app.dispatch.waiting_room import WaitingRoom
+from serve_app.errors import DeadlineExceeded, Saturated, ShuttingDown, Unavailable
+from serve_app.prompts import PromptCounter
+from serve_app.resilience.journey import Journey
+from serve_app.resilience.safeguards import Safeguards
+from serve_app.routing.live.chooser import Chooser
+from serve_app.routing.live.state import TierState
+from serve_app.routing.types import Candidate, Decision, Reason, RoutingRequest
+from serve_app.telemetry.records import RequestRecord
+
+_TEXT_TO_COUNT_IN_A_THREAD = 40_000
+_SHORTEST_WAIT_S = 0.01
+_LONGEST_WAIT_S = 1.0
+_RECOVERY_POLL_S = 0.1
+
+
+class Routes:
+    """Decides for new requests and for those that a tier failed.
+
+    Args:
+        states: by tier id. counters: by tier id; filled once a tier has told its tokenizer.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: AppConfig,
+        states: Mapping[str, TierState],
+        counters: Mapping[str, PromptCounter],
+        safeguards: Safeguards,
+        chooser: Chooser,
+        room: WaitingRoom,
+        clock: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._tiers = tuple(states)
+        self._counters = counters
+        self._safeguards = safeguards
+        self._chooser = chooser
+        self._room = room
+        self._clock = clock
+        self._detours = Detours(config, states)
+
+    async def decide(self, ask: Ask) -> Decision:
+        """What would be decided now; nothing is sent.
+
+        Raises:
+            TandemError: what the caller would be refused with.
+        """
+        prompt_tokens = await self._prompt_tokens(ask)
+        now = self._clock()
+        request = ask.routing_request(prompt_tokens, now=now)
+        decision = self._around(request, frozenset(), now)
+        if not decision.is_queued or self._room.is_full:
+            self._chooser.admit(request, decision, now=now)
+        return decision
+
+    async def next(
+        self, ask: Ask, record: RequestRecord, journey: Journey
+    ) -> tuple[Candidate, RoutingRequest]:
+        """The tier to send it to now; waits where that can help.
+
+        Args:
+            ask: what is to be sent, which for a continued stream is not what the caller sent.
+
+        Raises:
+            TandemError: it cannot be served, and why.
+        """
+        prompt_tokens = await self._prompt_tokens(ask)
+        is_expected = ask.is_returning and self._chooser.returned(now=self._clock())
+        waited_since_s = self._clock()
+        while True:
+            now = self._clock()
+            request = ask.routing_request(prompt_tokens, now=now, is_returning=is_expected)
+            if journey.is_retry:
+                # It was admitted once; time that failures took from it is no reason to refuse it.
+                request = replace(request, slo=replace(request.slo, on_infeasible=("degrade",)))
+            decision = self._around(request, journey.left_tiers, now, journey.last_failed)
+            if decision.is_queued and not self._room.is_full:
+                await self._room.wait(due_at_s(ask), patience_s=_patience_s(decision))
+                continue
+            try:
+                return self._admitted(request, decision, record, journey, now), request
+            except Unavailable as err:
+                if not self._may_recover(ask, err, now - waited_since_s):
+                    raise
+            await self._room.pause(_RECOVERY_POLL_S)
+            if self._clock() - ask.arrived_at_s >= ask.deadline_s:
+                raise DeadlineExceeded(
+                    f"No tier came back within the hard deadline of {ask.deadline_s:g} s."
+                )
+
+    def _may_recover(self, ask: Ask, error: Unavailable, waited_s: float) -> bool:
+        """Whether a tier that ran before may be back in time; one that never ran is not awaited."""
+        if isinstance(error, ShuttingDown) or self._room.is_full:
+            return False
+        has_run = ask.pinned_tier is None or ask.pinned_tier in self._counters
+        return has_run and waited_s < self._config.resilience.recovery_s
+
+    def _around(
+        self, request: RoutingRequest, left: frozenset[str], now: float, failed: str | None = None
+    ) -> Decision:
+        """The chooser's decision, unless it falls on a tier that is to be avoided."""
+        decision = self._detours.within_context(
+            request, self._chooser.decide(request, now=now), now
+        )
+        avoided = left | self._safeguards.open_tiers(now)
+        if decision.selected is None or decision.selected.tier not in avoided:
+            if failed is None or decision.selected is None or decision.selected.tier == failed:
+                return decision
+            return replace(decision, reason="fallback-error")
+        reason: Reason = "fallback-error" if decision.selected.tier in left else "breaker-open"
+        detour = self._detours.around(request, decision, avoided, now)
+        return decision if detour is None else replace(detour, reason=reason)
+
+    def _admitted(
+        self,
+        request: RoutingRequest,
+        decision: Decision,
+        record: RequestRecord,
+        journey: Journey,
+        now: float,
+    ) -> Candidate:
+        record.decision, record.decided_at_s = decision, now
+        if journey.is_retry and decision.selected is not None:
+            record.candidate = decision.selected
+            return decision.selected
+        self._chooser.note(decision)
+        try:
+            record.candidate = self._chooser.admit(request, decision, now=now)
+        except Saturated as refusal:
+            self._chooser.refused(request, refusal, now=now)
+            raise
+        return record.candidate
+
+    async def _prompt_tokens(self, ask: Ask) -> dict[str, int]:
+        """Counts with each tier's tokenizer; tiers that share one count once."""
+        if not self._counters:
+            raise Unavailable("No tier is running yet. Retry when /readyz answers 200.")
+        if _text_size(ask) > _TEXT_TO_COUNT_IN_A_THREAD:
+            return await asyncio.to_thread(self._count, ask)
+        return self._count(ask)
+
+    def _count(self, ask: Ask) -> dict[str, int]:
+        counts = {counter: counter.count(ask.body) for counter in set(self._counters.values())}
+        # A tier that has not started yet is never chosen; any count will do for its prediction.
+        fallback = next(iter(counts.values()))
+        return {
+            tier: counts[self._counters[tier]] if tier in self._counters else fallback
+            for tier in self._tiers
+        }
+
+
+def _patience_s(decision: Decision) -> float:
+    """How long waiting can help: until even an idle tier would be too late."""
+    wanted = decision.wanted
+    if wanted is None or decision.slo.e2e_ms is None:
+        return _LONGEST_WAIT_S
+    left_s = decision.slo.e2e_ms / 1000 - wanted.elapsed_s - wanted.idle_bound_s
+    return min(_LONGEST_WAIT_S, max(_SHORTEST_WAIT_S, left_s))
+
+
+def _text_size(ask: Ask) -> int:
+    prompt = ask.body.get("prompt")
+    if isinstance(prompt, str | list):
+        return len(prompt)
+    return sum(len(str(message.get("content", ""))) for message in ask.body["messages"])
