@@ -9,11 +9,13 @@ from deployments.work import WorkInHand, predicted_work_s
 from serve_app.replica_choice.delay import delay_s
 from serve_app.replica_choice.others import Others, OthersLoad
 from serve_app.replica_choice.recent import Recent
+from serve_app.resilience.breaker import Breaker
 
 _SESSIONS_KEPT = 20_000
 _ENDED_CALLS_KEPT = 256
-# A broken engine fails at once, so it looks idle and would draw every call.
-_REST_S = 5.0
+# One failure is enough: a broken engine fails at once, so it looks idle and would draw every call,
+# and what it is spared its equals take.
+_ALLOWED_FAILS = 0
 # Ends of calls are always told, save for a cancellation in the very moment of sending.
 _FORGOTTEN_AFTER_S = 3600.0
 
@@ -50,26 +52,35 @@ class ReplicaChooser:
         slots: calls that one replica decodes together.
         chance: draws the two candidates; seeded in tests.
         affinity_bound_s: longest extra delay at which a session still stays on its replica.
+        cooldown_s: how long a replica that failed is spared; then one call probes it.
 
     `now` is monotonic seconds everywhere.
     """
 
-    def __init__(self, slots: int, chance: random.Random, *, affinity_bound_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        slots: int,
+        chance: random.Random,
+        *,
+        affinity_bound_s: float = 1.0,
+        cooldown_s: float = 5.0,
+    ) -> None:
         self._slots = slots
         self._chance = chance
         self._affinity_bound_s = affinity_bound_s
+        self._cooldown_s = cooldown_s
         self._own: dict[str, WorkInHand] = {}
         self._others = Others()
         self._flights: dict[str, _Flight] = {}
         self._ended: Recent[str, str] = Recent(_ENDED_CALLS_KEPT)
         self._homes: Recent[str, str] = Recent(_SESSIONS_KEPT)
-        self._rests_until_s: dict[str, float] = {}
+        self._breakers: dict[str, Breaker] = {}
 
     def choose(self, replicas: Sequence[str], call: Call, now: float) -> tuple[str, ...]:
         """Replicas to try, best first; empty when nothing is known of any of them."""
         if not self._flights and not self._others:
             return ()
-        fit = [r for r in replicas if self._rests_until_s.get(r, now) <= now] or list(replicas)
+        fit = [r for r in replicas if not self._is_spared(r, now)] or list(replicas)
         drawn = self._chance.sample(fit, min(2, len(fit)))
         delays_s = {replica: self.delay_s(replica, call.work_s, now) for replica in drawn}
         ranked = tuple(sorted(drawn, key=delays_s.__getitem__))
@@ -99,6 +110,8 @@ class ReplicaChooser:
             self._flights[call.request_id] = _Flight(replica, now)
             in_hand = self._own.setdefault(replica, WorkInHand(self._slots))
             in_hand.add(call.request_id, call.work_s, now)
+            if replica in self._breakers:
+                self._breakers[replica].sent(now)
         if call.session_id is not None:
             self._homes.put(call.session_id, replica)
         self._forget_before(now - _FORGOTTEN_AFTER_S, now)
@@ -120,9 +133,17 @@ class ReplicaChooser:
         if replica is not None:
             self.rest(replica, now)
 
+    def answered(self, replica: str) -> None:
+        """The replica finished a call; whatever it failed before, it works."""
+        self._breakers.pop(replica, None)
+
     def rest(self, replica: str, now: float) -> None:
         """Spares the replica for a while, unless all are spared."""
-        self._rests_until_s[replica] = now + _REST_S
+        fresh = Breaker(_ALLOWED_FAILS, self._cooldown_s)
+        self._breakers.setdefault(replica, fresh).failed(now)
+
+    def _is_spared(self, replica: str, now: float) -> bool:
+        return replica in self._breakers and self._breakers[replica].is_open(now)
 
     def report(self, load: Load, now: float) -> None:
         """Takes the load that came with a reply; what is not ours in it is the others'."""
@@ -143,7 +164,7 @@ class ReplicaChooser:
     def keep(self, replicas: Collection[str]) -> None:
         """Forgets all other replicas; their calls may still end."""
         self._own = {r: work for r, work in self._own.items() if r in replicas}
-        self._rests_until_s = {r: s for r, s in self._rests_until_s.items() if r in replicas}
+        self._breakers = {r: b for r, b in self._breakers.items() if r in replicas}
         self._others.keep(replicas)
 
     def _own_on(self, replica: str) -> WorkInHand:

@@ -30,10 +30,13 @@ class RemainingWorkRouter(LocalityMixin, MultiplexMixin, RequestRouter):  # type
     `EngineCall`, and all while nothing is known, go by request counts as Serve's default does.
     """
 
-    def initialize_state(self, slots: int, affinity_bound_s: float = 1.0) -> None:
-        """Called by Serve with `request_router_kwargs`; see `ReplicaChooser` for both."""
-        chance = random.Random()
-        self._chooser = ReplicaChooser(slots, chance, affinity_bound_s=affinity_bound_s)
+    def initialize_state(
+        self, slots: int, affinity_bound_s: float = 1.0, cooldown_s: float = 5.0
+    ) -> None:
+        """Called by Serve with `request_router_kwargs`; see `ReplicaChooser` for all of them."""
+        self._chooser = ReplicaChooser(
+            slots, random.Random(), affinity_bound_s=affinity_bound_s, cooldown_s=cooldown_s
+        )
         self._inbox = inbox(self._deployment_id.app_name, self._deployment_id.name)
         # Serve names a call by an id of its own when it is completed.
         self._request_ids: dict[str, str] = {}
@@ -116,6 +119,8 @@ class RemainingWorkRouter(LocalityMixin, MultiplexMixin, RequestRouter):  # type
                 continue
             if heard.is_last:
                 self._chooser.finished(heard.request_id, heard.load["replica"], heard.at_s)
+                if not heard.is_failure:
+                    self._chooser.answered(heard.load["replica"])
             self._chooser.report(heard.load, heard.at_s)
 
     def _book(self, replica: str, call: Call, pending: PendingRequest, now: float) -> None:
