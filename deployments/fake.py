@@ -1,6 +1,7 @@
 """A tier without a model: the surface of TierServer over a timed engine, for tests and demos.
 
-A request body may carry `fake: {"fault": "fail" | "hang" | "die", "output_tokens": N}`.
+A request body may carry `fake: {"fault": "fail" | "hang" | "die", "output_tokens": N}`; with
+`"after_tokens": N` a stream says so many first.
 """
 
 import asyncio
@@ -23,12 +24,14 @@ from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts,
 from deployments.spec import FakeTiming
 from deployments.work import Expired, WorkInHand, predicted_work_s, refuse_expired
 
-_WORD = "word "
 _TEMPLATE = "{% for message in messages %}{{ message.content }} {% endfor %}"
 
 
 class FakeServer:
-    """Answers `word word word ...`, as slowly as its timing says."""
+    """Answers `word1 word2 word3 ...`, as slowly as its timing says.
+
+    Given the beginning of a reply (`continue_final_message`), it goes on from there.
+    """
 
     def __init__(self, model_id: str, timing: FakeTiming) -> None:
         self._model_id = model_id
@@ -81,7 +84,7 @@ class FakeServer:
         """Always well; a fake that dies takes its process along."""
 
     async def complete(self, call: EngineCall) -> Reply:
-        refusal = await self._fault(call)
+        refusal = await self._expired(call) or await self._fault(call)
         if refusal:
             return refusal
         prompt_tokens, output_tokens = self._lengths(call)
@@ -93,7 +96,8 @@ class FakeServer:
         return {"status": 200, "body": body, "usage": usage, "load": await self.load()}
 
     async def stream(self, call: EngineCall) -> AsyncIterator[Head | bytes | Tail | Reply]:
-        refusal = await self._fault(call)
+        faulty_from = _fake(call).get("after_tokens", 0)
+        refusal = await self._expired(call) or (None if faulty_from else await self._fault(call))
         if refusal:
             yield refusal
             return
@@ -101,24 +105,29 @@ class FakeServer:
         has_begun = False
         events = self._events(call, prompt_tokens, output_tokens)
         async with aclosing(coalesced(events)) as batches:
+            num_said = 0
             async for batch in batches:
                 data = b"".join(batch)
                 if has_begun:
                     yield data
-                    continue
-                has_begun = True
-                yield {"status": 200, "data": data, "load": await self.load()}
+                else:
+                    has_begun = True
+                    yield {"status": 200, "data": data, "load": await self.load()}
+                num_said += len(batch)
+                if faulty_from and num_said >= faulty_from and (refusal := await self._fault(call)):
+                    yield refusal
+                    return
         usage: Usage = {"prompt_tokens": prompt_tokens, "completion_tokens": output_tokens}
         yield {"data": DONE.encode(), "usage": usage, "load": await self.load()}
 
     async def _events(
         self, call: EngineCall, prompt_tokens: int, output_tokens: int
     ) -> AsyncGenerator[bytes, None]:
-        envelope = self._envelope(call, ".chunk")
+        envelope, said = self._envelope(call, ".chunk"), _num_said(call)
         async with aclosing(self._tokens(call, prompt_tokens, output_tokens)) as tokens:
             async for index in tokens:
                 finish = "length" if index == output_tokens - 1 else None
-                yield _chunk(call, envelope, _WORD, finish)
+                yield _chunk(call, envelope, _word(said + index), finish)
         if wants_usage(call["body"]):
             yield _usage_chunk(envelope, prompt_tokens, output_tokens)
 
@@ -150,21 +159,22 @@ class FakeServer:
             str(message.get("content", "")) for message in _messages(body)
         )
         prompt_tokens = len(self._tokenizer.encode(str(text)).ids)
-        fake = body.get("fake")
-        asked = fake.get("output_tokens") if isinstance(fake, dict) else None
+        asked = _fake(call).get("output_tokens")
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
-        output_tokens = int(asked or self._timing.output_tokens)
+        output_tokens = int(asked or self._timing.output_tokens) - _num_said(call)
         if isinstance(limit, int):
             output_tokens = limit if body.get("ignore_eos") else min(limit, output_tokens)
         return prompt_tokens, max(1, output_tokens)
 
-    async def _fault(self, call: EngineCall) -> Reply | None:
+    async def _expired(self, call: EngineCall) -> Reply | None:
         try:
             refuse_expired(call)
         except Expired as err:
             return await self._refusal(err.http_status, str(err))
-        fake = call["body"].get("fake")
-        fault = fake.get("fault") if isinstance(fake, dict) else None
+        return None
+
+    async def _fault(self, call: EngineCall) -> Reply | None:
+        fault = _fake(call).get("fault")
         if fault == "die":
             os._exit(1)
         if fault == "hang":
@@ -177,6 +187,24 @@ class FakeServer:
         error = {"message": message, "type": "server_error", "code": status}
         body = orjson.dumps({"error": error})
         return {"status": status, "body": body, "usage": None, "load": await self.load()}
+
+
+def _fake(call: EngineCall) -> dict[str, Any]:
+    fake = call["body"].get("fake")
+    return fake if isinstance(fake, dict) else {}
+
+
+def _num_said(call: EngineCall) -> int:
+    """Words of the reply that the call already holds."""
+    body = call["body"]
+    if not body.get("continue_final_message"):
+        return 0
+    return len(str(_messages(body)[-1].get("content", "")).split())
+
+
+def _word(index: int) -> str:
+    """With its space in front, as tokens have it."""
+    return f" word{index + 1}" if index else "word1"
 
 
 def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -195,7 +223,8 @@ def _usage(prompt_tokens: int, output_tokens: int) -> dict[str, int]:
 def _whole(
     call: EngineCall, envelope: dict[str, Any], prompt_tokens: int, output_tokens: int
 ) -> bytes:
-    text = (_WORD * output_tokens).strip()
+    said = _num_said(call)
+    text = "".join(_word(said + index) for index in range(output_tokens))
     choice: dict[str, Any] = {"index": 0, "finish_reason": "length"}
     if call["endpoint"] == "chat":
         choice["message"] = {"role": "assistant", "content": text}
