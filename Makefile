@@ -50,6 +50,8 @@ lock: | $(BIN)/uv ## pin the newest versions that fit; commit the result
 		--extra cpu --extra bench --extra dev --overrides requirements/cpu-overrides.txt -o requirements/cpu.txt
 	UV_FIND_LINKS="$(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))" $(LOCK) --upgrade requirements/quantize.in \
 		--overrides requirements/cpu-overrides.txt -o requirements/quantize.txt
+	UV_FIND_LINKS="$(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))" $(LOCK) --upgrade requirements/autoawq.in \
+		--overrides requirements/cpu-overrides.txt -o requirements/autoawq.txt
 	$(LOCK) --upgrade pyproject.toml requirements/gpu.in --python-platform x86_64-manylinux_2_28 \
 		--extra gpu --extra bench --extra dev -o requirements/gpu.txt
 

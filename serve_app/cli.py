@@ -7,6 +7,8 @@ from serve_app.commands.check import check
 from serve_app.commands.local import down, up
 from serve_app.commands.route import route
 from serve_app.commands.store_command import store
+from serve_app.commands.weights.compare import compare
+from serve_app.commands.weights.quantize import quantize
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -16,5 +18,7 @@ app.command()(up)
 app.command()(down)
 app.command()(check)
 app.command()(route)
+app.command()(quantize)
+app.command()(compare)
 app.add_typer(bench, name="bench")
 app.add_typer(store, name="store")
