@@ -1,7 +1,5 @@
 """State on S3, over HTTP: moto's server speaks the protocol."""
 
-import logging
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -13,33 +11,18 @@ import pytest
 
 from serve_app.storage.locations import open_storage
 from serve_app.storage.types import MAX_BYTES, StorageFailed
-
-logging.getLogger("werkzeug").setLevel(logging.ERROR)
+from tests.s3 import s3_server, set_aws_environment
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)
 def environment(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but the usual AWS variables says where S3 is."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    set_aws_environment(endpoint, monkeypatch)
 
 
 @pytest.fixture

@@ -28,10 +28,14 @@ _LOCK_PAUSE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A whole model that is not evicted until it is released or the process ends."""
+    """A whole model that is not evicted until it is released or the process ends.
+
+    fetched_bytes: what came from the place for it; 0 when it was there.
+    """
 
     folder: Path
     handle: int
+    fetched_bytes: int
 
     def release(self) -> None:
         os.close(self.handle)
@@ -73,16 +77,17 @@ class Cache:
         """
         target = self.folder_of(place, manifest)
         self.root.mkdir(parents=True, exist_ok=True)
+        fetched_bytes = 0
         for _ in range(_LOCK_TRIES):
             handle = lock(target, fcntl.LOCK_SH)
             if is_whole(target, manifest):
                 os.utime(handle)
-                return Held(target, handle)
+                return Held(target, handle, fetched_bytes)
             os.close(handle)
             with alone(target) as is_alone:
                 if is_alone:
                     self._make_room(manifest, target)
-                    pull(place, manifest, target, start_phase)
+                    fetched_bytes += pull(place, manifest, target, start_phase)
                     continue
             time.sleep(_LOCK_PAUSE_S)
         raise StoreFailed(

@@ -74,13 +74,16 @@ def pull(
         began_s = time.monotonic()
         manifest = published(place)
         if folder is None:
-            cache = node_cache(tandem_home(), os.environ)
             # Let go when the command ends: nobody runs it yet.
-            target = cache.obtain(place, manifest, start_phase).folder
+            held = node_cache(tandem_home(), os.environ).obtain(place, manifest, start_phase)
+            target, fetched_bytes = held.folder, held.fetched_bytes
         else:
             target = folder.absolute()
-            pull_folder(place, manifest, target, start_phase)
+            fetched_bytes = pull_folder(place, manifest, target, start_phase)
         took_s = time.monotonic() - began_s
-    console.print(f"{gigabytes(manifest.num_bytes)} in {target}, {took_s:.1f} s")
-    document = described(place, manifest)
-    write(json, document | {"folder": str(target), "seconds": round(took_s, 3)})
+    console.print(
+        f"{gigabytes(manifest.num_bytes)} in {target}, {gigabytes(fetched_bytes)} fetched, "
+        f"{took_s:.1f} s"
+    )
+    told = {"folder": str(target), "fetched_bytes": fetched_bytes, "seconds": round(took_s, 3)}
+    write(json, described(place, manifest) | told)
