@@ -116,7 +116,7 @@ class Calibrator:
         self._speed.observe(
             met or forecast.raw, output_tokens=output_tokens, e2e_s=e2e_s, shift_s=self.shift_s
         )
-        at_speed = self._at_present_speed(forecast.raw)
+        at_speed = self.at_present_speed(forecast.raw)
         load, error = forecast.load_group, self._log_ratio(e2e_s, at_speed.e2e_s(output_tokens))
         self._learn_unforeseen(load, error)
         self._usual_s += _USUAL_GAIN * (e2e_s - self._usual_s)
@@ -133,7 +133,7 @@ class Calibrator:
             return
         score = score_of(forecast.stated_probability(elapsed_s))
         self._groups.observe(forecast.groups, forecast.recalibration, score, is_lower_bound=True)
-        longest_s = self._at_present_speed(forecast.raw).e2e_s(forecast.length.most)
+        longest_s = self.at_present_speed(forecast.raw).e2e_s(forecast.length.most)
         error = self._log_ratio(elapsed_s, longest_s)
         self._known = None
         if error > self.knowledge().e2e_error(forecast.load_group).level:
@@ -170,7 +170,7 @@ class Calibrator:
         self._groups.restore(snapshot["groups"])
         self._usual_s = max(0.0, float(snapshot["usual_s"]))
 
-    def _at_present_speed(self, raw: ReplyTime) -> ReplyTime:
+    def at_present_speed(self, raw: ReplyTime) -> ReplyTime:
         return self._speed.correction.applied(raw, self._speed.error().level)
 
     def _learn_unforeseen(self, load: str, error: float) -> None:

@@ -1,7 +1,7 @@
 """How long a reply takes on one tier. Speeds and load in, seconds out; knows no clock."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _MOST_BLOCKED = 0.9
 
@@ -59,7 +59,8 @@ IDLE = TierLoad()
 class ReplyTime:
     """One predicted reply, in seconds, as a line in its output tokens.
 
-    fixed_s: what every reply costs beside engine work. batch: sequences that share a step.
+    wait_s: before its prefill begins; slot_wait_s: of that, until a decode slot frees up. fixed_s:
+    what every reply costs beside engine work. batch: sequences that share a step.
     """
 
     wait_s: float
@@ -67,6 +68,7 @@ class ReplyTime:
     step_s: float
     batch: float = 1.0
     fixed_s: float = 0.0
+    slot_wait_s: float = 0.0
 
     @property
     def ttft_s(self) -> float:
@@ -108,7 +110,8 @@ def predict(
     now = min(load.sequences + sequences, float(max_num_seqs))
     horizon_s = wait_s + prefill_s + output_tokens * profile.step_s(now)
     batch = _expected_batch(load, now, sequences, max_num_seqs, horizon_s)
-    return ReplyTime(wait_s, prefill_s, _step_s(profile, batch, load.blocked_share), batch)
+    step_s = _step_s(profile, batch, load.blocked_share)
+    return ReplyTime(wait_s, prefill_s, step_s, batch, slot_wait_s=load.slot_wait_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ def with_met_load(
     """The prediction as it would have been had the load been foreseen."""
     batch = min(max(1.0, met.sequences), float(max_num_seqs))
     step_s = _step_s(profile, batch, met.blocked_share)
-    return ReplyTime(predicted.wait_s, predicted.prefill_s, step_s, batch, predicted.fixed_s)
+    return replace(predicted, step_s=step_s, batch=batch)
 
 
 def _step_s(profile: LatencyProfile, batch: float, blocked_share: float) -> float:

@@ -12,6 +12,7 @@ range / (gain * observations), for any sequence of scores.
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -88,8 +89,9 @@ class GroupOffsets:
         known = [self.present(group) for group in groups if group in self.by_group]
         if not known:
             return Recalibration()
-        # Levels are tracked apart and may cross for a while.
-        return Recalibration(tuple(sorted(map(sum, zip(_TARGETS, *known, strict=True)))))
+        # Levels are tracked apart and may cross for a while. The running maximum, not the sorted
+        # order: each level must feel its own misses, or two that have changed places stay there.
+        return Recalibration(tuple(accumulate(map(sum, zip(_TARGETS, *known, strict=True)), max)))
 
     def present(self, group: str) -> Scores:
         """A group's offsets, less the longer others were seen instead of it.

@@ -60,5 +60,5 @@ class Knowledge:
     def of(self, raw: ReplyTime, groups: tuple[str, ...]) -> Learned:
         """Everything learned, applied to one raw prediction; the first group is its load."""
         error = self.e2e_error(groups[0])
-        time = self.correction.applied(raw, self.speed_error.level + error.level)
+        time = self.correction.applied(raw, self.speed_error.level, error.level)
         return Learned(groups, time, error, self.offsets.recalibration(groups))

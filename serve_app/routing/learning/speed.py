@@ -40,13 +40,24 @@ class Correction:
             return self.log_steps[left]
         return (1.0 - share) * self.log_steps[left] + share * self.log_steps[left + 1]
 
-    def applied(self, raw: ReplyTime, level: float = 0.0) -> ReplyTime:
-        """The raw prediction with what was learned of the speeds, all of it times exp(level)."""
-        prefill = math.exp(self.log_prefill + level)
-        step = math.exp(self.log_step(raw.batch) + level)
-        fixed_s = (raw.fixed_s + self.fixed_s) * math.exp(level)
+    def applied(self, raw: ReplyTime, speed: float = 0.0, level: float = 0.0) -> ReplyTime:
+        """The raw prediction with what was learned of the speeds.
+
+        The wait for a slot is made of earlier predictions, in which the speeds are corrected.
+
+        Args:
+            speed: logarithm of a factor on all engine work. level: of one on everything.
+        """
+        all_of_it = math.exp(speed + level)
+        prefill = math.exp(self.log_prefill) * all_of_it
+        slot_wait_s = raw.slot_wait_s * math.exp(level)
         return ReplyTime(
-            raw.wait_s * prefill, raw.prefill_s * prefill, raw.step_s * step, raw.batch, fixed_s
+            wait_s=slot_wait_s + (raw.wait_s - raw.slot_wait_s) * prefill,
+            prefill_s=raw.prefill_s * prefill,
+            step_s=raw.step_s * math.exp(self.log_step(raw.batch)) * all_of_it,
+            batch=raw.batch,
+            fixed_s=(raw.fixed_s + self.fixed_s) * all_of_it,
+            slot_wait_s=slot_wait_s,
         )
 
 
@@ -89,7 +100,7 @@ class SpeedTracker:
         error = math.log((e2e_s + shift_s) / whole_s)
         decode = max(0.0, output_tokens - 1.0) * time.step_s / whole_s
         features = (
-            (time.wait_s + time.prefill_s) / whole_s,
+            (time.wait_s - time.slot_wait_s + time.prefill_s) / whole_s,
             *(decode * weight for weight in _weights(met.batch)),
             _FIXED_UNIT_S / whole_s,
         )

@@ -80,15 +80,17 @@ class Chooser:
         self, request_id: str, request: RoutingRequest, candidate: Candidate, *, now: float
     ) -> None:
         """Notes a request that is sent to its tier now."""
+        state = self._states[candidate.tier]
         work = Work(
             prompt_tokens=candidate.prompt_tokens,
             sequences=request.sequences,
             ttft_s=candidate.time.ttft_s,
             e2e_s=candidate.e2e_s,
             prefill_s=candidate.time.prefill_s,
+            slot_s=state.slot_s(candidate),
             share_key=request.share_key,
         )
-        self._states[candidate.tier].ledger.start(request_id, work, now=now)
+        state.ledger.start(request_id, work, now=now)
 
     def finish(
         self,

@@ -19,8 +19,8 @@ _OVERDUE_SHARE = 0.1
 class Work:
     """One request as it is sent to a tier.
 
-    ttft_s, e2e_s: predicted from now. prefill_s: of that, what blocks others. share_key: whose
-    share of the tier it counts against.
+    ttft_s, e2e_s: predicted from now. prefill_s: of that, what blocks others. slot_s: how long it
+    holds a decode slot when all are taken. share_key: whose share of the tier it counts against.
     """
 
     prompt_tokens: int
@@ -28,6 +28,7 @@ class Work:
     ttft_s: float
     e2e_s: float
     prefill_s: float = 0.0
+    slot_s: float = 0.0
     share_key: str = ""
 
 
@@ -66,6 +67,7 @@ class Ledger:
     def __init__(self) -> None:
         self._in_flight: dict[str, _InFlight] = {}
         self._sequences = 0
+        self._slot_s = 0.0
         self._by_share: Counter[str] = Counter()
         self._waiting_first: list[tuple[float, str]] = []
         self._queued_tokens = 0
@@ -81,16 +83,20 @@ class Ledger:
         self.cached_share = 0.0
 
     @property
+    def slot_s(self) -> float:
+        """Seconds that a sequence holds its slot, in the mean over those in flight."""
+        return self._slot_s / self._sequences if self._sequences else 0.0
+
+    @property
     def num_in_flight(self) -> int:
         return len(self._in_flight)
 
     def start(self, request_id: str, work: Work, *, now: float) -> None:
         """Notes a request that is sent now."""
         self._average(now)
-        self._faded_prefill_s += work.prefill_s
-        self._prefill_s += work.prefill_s
         self._in_flight[request_id] = _InFlight(work, now, self._sequence_s, self._prefill_s)
         self._sequences += work.sequences
+        self._slot_s += work.slot_s * work.sequences
         self._by_share[work.share_key] += work.sequences
         self._queued.add(request_id)
         self._queued_tokens += work.prompt_tokens
@@ -102,9 +108,11 @@ class Ledger:
         if entry is None:
             return None
         self._average(now)
+        self._prefill_due(now)
         self._prefilled(request_id)
         del self._in_flight[request_id]
         self._sequences -= entry.work.sequences
+        self._slot_s -= entry.work.slot_s * entry.work.sequences
         self._by_share[entry.work.share_key] -= entry.work.sequences
         if not self._by_share[entry.work.share_key]:
             del self._by_share[entry.work.share_key]
@@ -114,9 +122,10 @@ class Ledger:
         if stayed_s <= 0.0:
             return None
         per_replica_s = stayed_s * max(1, replicas)
+        others_prefill_s = self._prefill_s - entry.prefill_s_before - entry.work.prefill_s
         return MetLoad(
             sequences=(self._sequence_s - entry.sequence_s_before) / per_replica_s,
-            blocked_share=(self._prefill_s - entry.prefill_s_before) / per_replica_s,
+            blocked_share=max(0.0, others_prefill_s) / per_replica_s,
         )
 
     def sequences_of(self, share_key: str) -> int:
@@ -145,8 +154,7 @@ class Ledger:
             reserved: sequences that are promised a place.
         """
         replicas = max(1, replicas)
-        while self._waiting_first and self._waiting_first[0][0] <= now:
-            self._prefilled(heappop(self._waiting_first)[1])
+        self._prefill_due(now)
         others, others_queued = self._others(now)
         sequences = self._sequences + others + reserved
         mean_sequences, blocked_share = self._lately(sequences, now)
@@ -172,10 +180,18 @@ class Ledger:
                 return max(0.0, finishes_at_s - now)
         return max(0.0, finishes[-1][0] - now) if finishes else 0.0
 
+    def _prefill_due(self, now: float) -> None:
+        """Takes for done the prefills of those whose first token was predicted until now."""
+        while self._waiting_first and self._waiting_first[0][0] <= now:
+            self._prefilled(heappop(self._waiting_first)[1])
+
     def _prefilled(self, request_id: str) -> None:
         if request_id in self._queued:
+            work = self._in_flight[request_id].work
             self._queued.remove(request_id)
-            self._queued_tokens -= self._in_flight[request_id].work.prompt_tokens
+            self._queued_tokens -= work.prompt_tokens
+            self._prefill_s += work.prefill_s
+            self._faded_prefill_s += work.prefill_s
 
     def _lately(self, sequences: float, now: float) -> tuple[float, float]:
         """Mean sequences and share of time in prefill, over the last half minute at most.
@@ -232,4 +248,4 @@ class Ledger:
         if known:
             finishes = (entry.finishes_at_s(now) for entry in self._in_flight.values())
             wait_s += nsmallest(known, finishes)[-1] - now
-        return max(0.0, wait_s)
+        return max(0.0, wait_s, (ahead - 0.5) * self.slot_s / slots)

@@ -166,6 +166,19 @@ class TierState:
             self.lengths.observe(query, min(reached, query.most), is_cut=True)
         self.calibrator.observe_cut_off(candidate.forecast, elapsed_s=outcome.elapsed_s)
 
+    def slot_s(self, candidate: Candidate) -> float:
+        """Seconds that a reply of expected length holds its slot while all slots are taken.
+
+        Its own steps, and a prefill like its own for each slot: that is how many begin meanwhile.
+        """
+        raw, facts = candidate.forecast.raw, self._facts
+        if facts is None:
+            return candidate.e2e_s
+        profile, slots = facts.profile or self._settings.prior, facts.max_num_seqs
+        full = with_met_load(profile, raw, MetLoad(slots, 0.0), max_num_seqs=slots)
+        time = self.calibrator.at_present_speed(full)
+        return max(0.0, candidate.output_tokens - 1.0) * time.step_s + slots * time.prefill_s
+
     def was_wanted(self, candidate: Candidate, *, gain: float, is_crowded: bool) -> None:
         """Notes that an idle machine would have served a request here."""
         work_s = candidate.idle_e2e_s * candidate.forecast.length.sequences

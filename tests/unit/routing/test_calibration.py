@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mapie.regression import SplitConformalRegressor
 from sklearn.dummy import DummyRegressor
@@ -196,6 +196,7 @@ def test_the_probability_agrees_with_drawing_lengths_and_errors() -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(["shifted", "wide", "drift", "flip"]))
+@example(seed=196, kind="shifted")
 def test_coverage_is_reached_on_adversarial_streams(seed: int, kind: str) -> None:
     """Gibbs and Candes (2021), proposition 4.1: whatever the scores do, as long as bounded."""
     noise = random.Random(seed)

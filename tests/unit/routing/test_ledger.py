@@ -27,6 +27,26 @@ def test_a_full_tier_waits_for_its_first_finish() -> None:
     assert load.slot_wait_s == pytest.approx(3.0)
 
 
+def test_who_queues_waits_as_long_as_the_slots_need_for_those_ahead() -> None:
+    # Given two slots, each held for 4 s, and predictions that all end at once, too early
+    ledger = Ledger()
+    for number in range(6):
+        ledger.start(str(number), some_work(1.0, slot_s=4.0), now=0.0)
+    # When a seventh asks
+    load = ledger.load(replicas=1, max_num_seqs=2, now=0.5)
+    # Then five must leave first, of whom one goes every other second
+    assert load.slot_wait_s == pytest.approx((5 - 0.5) * 4.0 / 2)
+
+
+def test_a_reply_meets_the_prefills_of_others_once_they_begin_and_never_its_own() -> None:
+    ledger = Ledger()
+    ledger.start("a", some_work(prefill_s=0.3, ttft_s=0.3), now=0.0)
+    ledger.start("b", some_work(prefill_s=2.0, ttft_s=3.0), now=0.0)
+    ledger.start("c", some_work(prefill_s=9.0, ttft_s=99.0), now=0.0)
+    met = ledger.finish("a", replicas=1, now=4.0)
+    assert met is not None and met.blocked_share == pytest.approx(2.0 / 4.0)
+
+
 def test_an_overdue_reply_is_not_believed_to_end_at_once() -> None:
     ledger = Ledger()
     ledger.start("a", some_work(1.0), now=0.0)

@@ -115,20 +115,20 @@ def test_goodput_under_overload_stays_near_its_peak(runs: Sequence[Run]) -> None
 
 def test_who_is_admitted_under_overload_is_served_in_time(runs: Sequence[Run]) -> None:
     served = [r for one in runs for r in one.asked_since(CALM_S) if r.is_served]
-    assert share(r.is_slo_met for r in served) >= 0.80
+    assert share(r.is_slo_met for r in served) >= 0.93
 
 
 def test_once_the_overload_has_shown_in_replies_every_promise_of_time_holds(
     runs: Sequence[Run],
 ) -> None:
     served = [r for one in runs for r in one.asked_since(CALM_S + SLO_S) if r.is_served]
-    assert share(r.is_slo_met for r in served) >= 0.95
+    assert share(r.is_slo_met for r in served) >= 0.97
 
 
 def test_a_refused_caller_is_served_when_he_comes_back_as_told(runs: Sequence[Run]) -> None:
     told = [r for one in runs for r in one.asked_since(CALM_S) if r.refusals]
     assert len(told) > 100
-    assert share(r.is_served for r in told) >= 0.50
+    assert share(r.is_served for r in told) >= 0.70
 
 
 def test_every_request_ends_exactly_once(runs: Sequence[Run]) -> None:
