@@ -5,10 +5,11 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
+PIP_AUDIT_VERSION := 2.10.1
 LOCK := $(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint format venv lock clean
+.PHONY: help up down test lint format audit venv lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s'|'
@@ -31,6 +32,9 @@ lint: venv ## style, types and layers only
 format: venv ## rewrite the code in our style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+audit: | $(BIN)/uv ## known vulnerabilities of the pinned packages (asks the package index)
+	$(BIN)/uv tool run --from pip-audit==$(PIP_AUDIT_VERSION) pip-audit --strict --no-deps --disable-pip -r requirements/cpu.txt
 
 venv: $(VENV)/installed ## the environment that all of it runs in
 

@@ -8,6 +8,12 @@ from ray import serve
 from ray.serve.deployment import Application
 
 from deployments.deployment import deployment_name, tier_deployment
+from deployments.local_models import tandem_home
+from deployments.spec import TierSpec
+from serve_app.access.binding import refusal
+from serve_app.access.counters import Counters
+from serve_app.access.settings import safe_engine_kwargs
+from serve_app.api.door.cluster import listening_host
 from serve_app.api.ingress import Router
 from serve_app.check.capacity import missing_resources
 from serve_app.check.sizing import size_tier
@@ -16,6 +22,8 @@ from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.state import TierSettings
 
 _MAX_ONGOING_REQUESTS = 10_000
+# As long as its tiers: a router that is to go finishes the replies that pass through it.
+_GRACEFUL_SHUTDOWN_S = 120.0
 # Shown until the engine has been measured; a tier that is not running is never chosen.
 _UNKNOWN_SPEED = LatencyProfile(0.05, 3e-4, 0.03, 5e-4)
 # Set where an autoscaler brings nodes that are not there yet, as cluster/*.yaml do.
@@ -29,15 +37,19 @@ def build(args: AppConfig) -> Application:
     replaces a running application.
 
     Raises:
-        RuntimeError: the cluster lacks what the tiers need.
+        RuntimeError: the cluster lacks what the tiers need, or others would be served without keys.
     """
+    require_keys(args)
     require_resources(args)
-    tiers = {spec.model_id: tier_deployment(spec) for spec in args.llm_configs}
+    tiers = {spec.model_id: tier_deployment(with_safe_weights(spec)) for spec in args.llm_configs}
     names = {spec.model_id: deployment_name(spec) for spec in args.llm_configs}
     handles: dict[str, Any] = {f"tier_{i}": tier for i, tier in enumerate(tiers.values())}
+    if args.auth.is_on:
+        handles["counters"] = _counters(args)
     options = {
         "name": "router",
         "max_ongoing_requests": _MAX_ONGOING_REQUESTS,
+        "graceful_shutdown_timeout_s": _GRACEFUL_SHUTDOWN_S,
         "ray_actor_options": {"num_cpus": 0},
         # Ours says more, in one line per request.
         "logging_config": {"enable_access_log": False},
@@ -45,6 +57,36 @@ def build(args: AppConfig) -> Application:
     }
     router = serve.deployment(Router, **options)
     return router.bind(args.model_dump(exclude_unset=True), tier_settings(args), names, **handles)
+
+
+def require_keys(config: AppConfig) -> None:
+    """Refuses to listen where others reach it without API keys.
+
+    Raises:
+        RuntimeError: names the host and what to do.
+    """
+    why_not = refusal(listening_host(), config.auth)
+    if why_not is not None:
+        raise RuntimeError(why_not)
+
+
+def with_safe_weights(spec: TierSpec) -> TierSpec:
+    """The tier, reading its weights from a format that holds no code."""
+    if spec.fake is not None:
+        return spec
+    return spec.model_copy(update={"engine_kwargs": safe_engine_kwargs(spec.engine_kwargs)})
+
+
+def _counters(config: AppConfig) -> Application:
+    """One replica: what all routers together admit is counted in one place."""
+    spend = config.auth.spend or str(tandem_home() / "spend" / "tandem.json")
+    options = {
+        "name": "counters",
+        "max_ongoing_requests": _MAX_ONGOING_REQUESTS,
+        "ray_actor_options": {"num_cpus": 0},
+        "logging_config": {"enable_access_log": False},
+    }
+    return serve.deployment(Counters, **options).bind(spend)
 
 
 def require_resources(config: AppConfig) -> None:

@@ -4,6 +4,7 @@ import typer
 
 from serve_app.commands.bench_command import bench
 from serve_app.commands.check import check
+from serve_app.commands.keys import keys
 from serve_app.commands.local import down, up
 from serve_app.commands.route import route
 from serve_app.commands.store_command import store
@@ -21,4 +22,5 @@ app.command()(route)
 app.command()(quantize)
 app.command()(compare)
 app.add_typer(bench, name="bench")
+app.add_typer(keys, name="keys")
 app.add_typer(store, name="store")

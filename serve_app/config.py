@@ -7,6 +7,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from deployments.spec import Strict, TierSpec
+from serve_app.access.settings import AuthConfig, InputConfig, require_safe_weights
 from serve_app.storage.locations import open_storage
 
 OnInfeasible = Literal["degrade", "fit", "queue", "reject"]
@@ -192,6 +193,10 @@ class AppConfig(Strict):
     resilience: ResilienceConfig = Field(
         default_factory=ResilienceConfig, description="Retries, fallbacks, breakers."
     )
+    auth: AuthConfig = Field(default_factory=AuthConfig, description="API keys.")
+    input: InputConfig = Field(
+        default_factory=InputConfig, description="What a request may contain."
+    )
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig, description="The records.")
     ingress_deployment_config: dict[str, Any] = Field(
         default_factory=dict, description="Ray Serve deployment options of the router itself."
@@ -206,6 +211,13 @@ class AppConfig(Strict):
         if not isinstance(entries, list):
             return entries
         return [read_tier_file(entry) if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("llm_configs")
+    @classmethod
+    def _are_safe(cls, tiers: list[TierSpec]) -> list[TierSpec]:
+        for tier in tiers:
+            require_safe_weights(tier.model_id, tier.engine_kwargs)
+        return tiers
 
     @model_validator(mode="after")
     def _names_agree(self) -> "AppConfig":

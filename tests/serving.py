@@ -16,10 +16,32 @@ from serve_app.commands.instance import Instance, log_file, start
 
 @contextmanager
 def serving(application_args: dict[str, Any], patience_s: float = 300.0) -> Iterator[str]:
-    """Serves these `args` on a free port; yields the address once /readyz answers 200.
+    """As `running`; yields the address."""
+    with running(application_args, patience_s) as instance:
+        yield instance.address
+
+
+@contextmanager
+def running(application_args: dict[str, Any], patience_s: float = 300.0) -> Iterator[Instance]:
+    """Serves these `args` on a free port; yields it once /readyz answers 200.
 
     Nothing learned is taken from or left for another run unless the test says where.
     """
+    with (
+        tempfile.TemporaryDirectory(prefix="tandem-test-") as folder,
+        running_in(Path(folder), application_args, {}, patience_s) as instance,
+    ):
+        yield instance
+
+
+@contextmanager
+def running_in(
+    run_dir: Path,
+    application_args: dict[str, Any],
+    environment: dict[str, str],
+    patience_s: float = 300.0,
+) -> Iterator[Instance]:
+    """The same, with its files in `run_dir`, and more in its environment."""
     port = free_port()
     application_args = {
         **application_args,
@@ -38,16 +60,14 @@ def serving(application_args: dict[str, Any], patience_s: float = 300.0) -> Iter
             }
         ],
     }
-    with tempfile.TemporaryDirectory(prefix="tandem-test-") as folder:
-        run_dir = Path(folder)
-        serve_file = run_dir / "serve.yaml"
-        serve_file.write_text(yaml.safe_dump(file))
-        instance = start(run_dir, serve_file, "127.0.0.1", port, _own_ports())
-        try:
-            _wait_until_ready(instance, run_dir, patience_s)
-            yield instance.address
-        finally:
-            instance.stop()
+    serve_file = run_dir / "serve.yaml"
+    serve_file.write_text(yaml.safe_dump(file))
+    instance = start(run_dir, serve_file, "127.0.0.1", port, _own_ports() | environment)
+    try:
+        _wait_until_ready(instance, run_dir, patience_s)
+        yield instance
+    finally:
+        instance.stop()
 
 
 def free_port() -> int:

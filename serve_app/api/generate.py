@@ -1,7 +1,9 @@
 """The endpoints that generate, and the one that only says what would happen."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import cast
 
 import orjson
@@ -9,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.messages import Endpoint
-from serve_app.api.bodies import Parsed, parse_ask, parse_json
+from serve_app.api.door.guard import key_of
+from serve_app.api.door.visits import Visit
+from serve_app.api.parsing.bodies import Parsed, parse_ask, parse_json
 from serve_app.api.responses import (
     EventStreamResponse,
     JsonResponse,
@@ -18,7 +22,7 @@ from serve_app.api.responses import (
     with_error_event,
 )
 from serve_app.api.service import Service
-from serve_app.errors import BodyTooLarge
+from serve_app.errors import BodyTooLarge, DeadlineExceeded
 from serve_app.telemetry.explain import explain
 from serve_app.telemetry.records import RequestRecord
 
@@ -36,60 +40,90 @@ async def completions(request: Request) -> Response:
 async def route(request: Request) -> Response:
     """Dry run: the decision for a chat or completions body, with every tier's prediction."""
     service = _service(request)
-    body = parse_json(await read_body(request, service))
-    endpoint: Endpoint = "completions" if "prompt" in body else "chat"
-    parsed = parse_ask(
-        endpoint, body, request.headers, service.config, arrived_at_s=time.monotonic()
-    )
-    decision = await service.dispatcher.decide(parsed.ask)
-    return JsonResponse(explain(parsed.ask.request_id, decision))
+    async with service.visits.short(key_of(request)):
+        parsed = await _parsed(request, service, None)
+        decision = await service.dispatcher.decide(parsed.ask)
+        return JsonResponse(explain(parsed.ask.request_id, decision))
 
 
 async def read_body(request: Request, service: Service) -> bytes:
-    """The body, refused as soon as it is known to be too large."""
+    """The body, refused as soon as it is known to be too large or too slow."""
     limit = service.config.admission.max_body_bytes
+    timeout_s = service.config.input.body_timeout_s
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isdigit() and len(declared) < 20 and int(declared) > limit:
         raise _too_large(int(declared), limit)
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(size, limit)
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(size, limit)
+                chunks.append(chunk)
+    except TimeoutError as err:
+        raise DeadlineExceeded(
+            f"The body was not there after {timeout_s:g} s (input.body_timeout_s); {size} bytes "
+            "were. Send it without pauses."
+        ) from err
     return b"".join(chunks)
 
 
-async def _generate(request: Request, endpoint: Endpoint) -> Response:
+async def _parsed(request: Request, service: Service, endpoint: Endpoint | None) -> Parsed:
+    """The request's ask; by its body, when no endpoint says what it is."""
     arrived_at_s = time.monotonic()
+    body = parse_json(await read_body(request, service), service.config.input)
+    return parse_ask(
+        endpoint or ("completions" if "prompt" in body else "chat"),
+        body,
+        request.headers,
+        service.config,
+        arrived_at_s=arrived_at_s,
+        key=key_of(request),
+    )
+
+
+async def _generate(request: Request, endpoint: Endpoint) -> Response:
     service = _service(request)
-    body = parse_json(await read_body(request, service))
-    parsed = parse_ask(endpoint, body, request.headers, service.config, arrived_at_s=arrived_at_s)
+    parsed = await _parsed(request, service, endpoint)
+    visit = await service.visits.open(key_of(request), parsed.ask)
+    parsed = replace(parsed, ask=visit.ask)
     if parsed.ask.is_streamed:
-        return await _streamed(request, service, parsed)
-    reply, record = await service.dispatcher.complete(parsed.ask)
+        return await _streamed(request, service, parsed, visit)
+    with visit.closing_on_error():
+        reply, record = await service.dispatcher.complete(parsed.ask)
+    visit.close(record)
     payload = reply["body"]
     if parsed.service_tier is not None:
         payload = orjson.dumps(orjson.loads(payload) | {"service_tier": parsed.service_tier})
-    return JsonResponse(payload, headers=_headers(request, record, parsed))
+    return JsonResponse(payload, headers=_headers(request, record, parsed, visit))
 
 
-async def _streamed(request: Request, service: Service, parsed: Parsed) -> Response:
+async def _streamed(request: Request, service: Service, parsed: Parsed, visit: Visit) -> Response:
     stream = cast(
         AsyncGenerator[RequestRecord | bytes, None], service.dispatcher.stream(parsed.ask)
     )
-    try:
-        record = cast(RequestRecord, await anext(aiter(stream)))
-    except BaseException:
+    with visit.closing_on_error():
+        try:
+            record = cast(RequestRecord, await anext(aiter(stream)))
+        except BaseException:
+            await stream.aclose()
+            raise
+
+    async def ended() -> None:
         await stream.aclose()
-        raise
-    events = cast(AsyncGenerator[bytes, None], stream)
-    return EventStreamResponse(with_error_event(events), _headers(request, record, parsed))
+        visit.close(record)
+
+    events = with_error_event(cast(AsyncGenerator[bytes, None], stream))
+    return EventStreamResponse(events, _headers(request, record, parsed, visit), ended)
 
 
-def _headers(request: Request, record: RequestRecord, parsed: Parsed) -> dict[str, str]:
+def _headers(
+    request: Request, record: RequestRecord, parsed: Parsed, visit: Visit
+) -> dict[str, str]:
     headers = decision_headers(record, parsed, now=time.monotonic())
+    headers |= visit.headers
     if request.headers.get("x-router-debug") == "true":
         headers |= debug_headers(record)
     return headers

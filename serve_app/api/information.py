@@ -9,11 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.messages import Load
-from serve_app.api.bodies import parse_json
+from serve_app.access.settings import InputConfig
+from serve_app.api.door.guard import key_of
 from serve_app.api.generate import read_body
+from serve_app.api.parsing.bodies import parse_json
+from serve_app.api.parsing.fields import boolean, shown
+from serve_app.api.parsing.messages import require_messages
 from serve_app.api.responses import JsonResponse
 from serve_app.api.service import Service
 from serve_app.errors import InvalidRequest, TandemError, Unavailable, UnknownModel
+from serve_app.prompts import PromptCounter
 from serve_app.routing.latency import predict
 from serve_app.routing.types import TierView
 
@@ -43,7 +48,7 @@ async def model(request: Request) -> Response:
     if name == "auto" or name.removeprefix("auto:") in service.config.slo_classes:
         return JsonResponse(_virtual_card(service, name))
     raise UnknownModel(
-        f"The model {name!r} does not exist. /v1/models lists those that do.", param="model"
+        f"The model {shown(name)} does not exist. /v1/models lists those that do.", param="model"
     )
 
 
@@ -61,6 +66,12 @@ async def router_state(request: Request) -> Response:
     )
 
 
+async def key_usage(request: Request) -> Response:
+    """What each API key used: requests and tokens of the last minute, USD of the month."""
+    usage = await _service(request).key_usage()
+    return JsonResponse({"object": "router.keys", "keys": usage})
+
+
 async def decision(request: Request) -> Response:
     """Why an ended request went where it went, and how it ended."""
     decision_id = request.path_params["decision_id"]
@@ -70,7 +81,7 @@ async def decision(request: Request) -> Response:
         found = await asyncio.to_thread(recorder.logged_decision, decision_id)
     if found is None:
         raise UnknownDecision(
-            f"There is no decision {decision_id[:64]!r} in memory, where this router keeps the "
+            f"There is no decision {shown(decision_id)} in memory, where this router keeps the "
             f"last {_service(request).config.telemetry.decisions_kept}, nor in the decision log."
         )
     return JsonResponse(found)
@@ -79,25 +90,37 @@ async def decision(request: Request) -> Response:
 async def tokenize(request: Request) -> Response:
     """Token ids of a chat body or a `prompt`, by the named tier's tokenizer."""
     service = _service(request)
-    body = parse_json(await read_body(request, service))
-    tier = body.get("model", "auto")
-    if tier not in service.states:
-        tier = next(iter(service.states))
-    counter = service.readiness.counters.get(tier)
-    if counter is None:
-        raise Unavailable(f"Tier {tier!r} is still starting. Retry when /readyz answers 200.")
-    if isinstance(body.get("messages"), list):
-        tokens = counter.chat(body)
-    elif isinstance(body.get("prompt"), str):
-        tokens = counter.encode(
-            body["prompt"], add_special_tokens=body.get("add_special_tokens", True)
+    async with service.visits.short(key_of(request)):
+        body = parse_json(await read_body(request, service), service.config.input)
+        tier = body.get("model")
+        if not isinstance(tier, str) or tier not in service.states:
+            tier = next(iter(service.states))
+        counter = service.readiness.counters.get(tier)
+        if counter is None:
+            raise Unavailable(f"Tier {tier!r} is still starting. Retry when /readyz answers 200.")
+        # In a thread: a prompt of megabytes must not hold up everybody else.
+        tokens = await asyncio.to_thread(_tokens, counter, body, service.config.input)
+        context = service.readiness.facts[tier]["context_tokens"]
+        return JsonResponse(
+            {"count": len(tokens), "max_model_len": context, "tokens": tokens, "model": tier}
         )
-    else:
+
+
+def _tokens(counter: PromptCounter, body: dict[str, Any], limits: InputConfig) -> list[int]:
+    if body.get("messages") is not None:
+        require_messages(body, limits)
+        return counter.chat(body)
+    prompt = body.get("prompt")
+    if not isinstance(prompt, str):
         raise InvalidRequest("prompt or messages: one of them is required.", param="prompt")
-    context = service.readiness.facts[tier]["context_tokens"]
-    return JsonResponse(
-        {"count": len(tokens), "max_model_len": context, "tokens": tokens, "model": tier}
-    )
+    has_special = body.get("add_special_tokens") is None or boolean(body, "add_special_tokens")
+    return counter.encode(prompt, add_special_tokens=has_special)
+
+
+async def metrics(request: Request) -> Response:
+    """Ray's Prometheus page of the machine this router runs on, with the router's own series."""
+    page = await _service(request).metrics_page()
+    return Response(page, media_type="text/plain; version=0.0.4")
 
 
 async def livez(request: Request) -> Response:

@@ -13,9 +13,12 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve import metrics
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus
 
 from deployments.local_models import tandem_home
 from deployments.messages import Load
+from serve_app.api.door.cluster import metrics_page
+from serve_app.api.door.wiring import Door, open_door
 from serve_app.api.http import http_app
 from serve_app.api.memory import Memory
 from serve_app.api.service import Service
@@ -56,7 +59,8 @@ class Router:
 
     Args:
         args: the application's `args`, already validated once when it was built.
-        handles: by tier id. deployments: deployment names by tier id.
+        handles: by tier id. deployments: deployment names by tier id. counters: what callers used,
+            shared by all routers; None without API keys.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Router:
         args: dict[str, Any],
         settings: Mapping[str, TierSettings],
         deployments: Mapping[str, str],
+        counters: DeploymentHandle | None = None,
         **handles: DeploymentHandle,
     ) -> None:
         warning = lost_aborts_warning(os.environ)
@@ -71,15 +76,18 @@ class Router:
             log.warning(warning)
         config = AppConfig.model_validate(args)
         by_tier = {tier: handles[f"tier_{i}"] for i, tier in enumerate(settings)}
-        self._service = _service(config, settings, deployments, by_tier)
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._door = open_door(config, counters, replica)
+        self._service = _service(config, settings, deployments, by_tier, self._door)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
-        return http_app(self._service, self._background)
+        return http_app(self._service, self._background, self._door.ring, self._door.neighbours)
 
     @asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
         service = self._service
         tasks = [asyncio.create_task(service.readiness.watch())]
+        tasks += [asyncio.create_task(work) for work in self._door.background()]
         if service.memory is not None:
             tasks.append(asyncio.create_task(service.memory.run()))
         try:
@@ -97,6 +105,7 @@ def _service(
     settings: Mapping[str, TierSettings],
     deployments: Mapping[str, str],
     handles: Mapping[str, DeploymentHandle],
+    door: Door,
 ) -> Service:
     default_tokens = config.routing.default_output_tokens
     all_lengths = OutputLengths(default_tokens)
@@ -110,7 +119,7 @@ def _service(
     context = serve.get_replica_context()
     app_name = context.app_name
 
-    async def count_replicas() -> Mapping[str, int]:
+    async def count_replicas() -> Mapping[str, int] | None:
         return await asyncio.to_thread(_running_replicas, app_name, deployments)
 
     async def load(tier: str) -> Load:
@@ -127,10 +136,14 @@ def _service(
         replica=context.replica_id.unique_id,
     )
     dispatcher = Dispatcher(
-        config, tiers, states, readiness.counters, recorder, clock=time.monotonic
-    )
+        config, tiers, states, readiness.counters, recorder,
+        clock=time.monotonic, is_going=lambda: readiness.is_going,
+    )  # fmt: skip
     memory = _memory(config.routing, states, all_lengths, app_name)
-    return Service(config, dispatcher, readiness, states, recorder, load, memory)
+    return Service(
+        config, dispatcher, readiness, states, recorder, load, memory,
+        visits=door.visits, key_usage=door.usage, metrics_page=metrics_page,
+    )  # fmt: skip
 
 
 def _decision_log(telemetry: TelemetryConfig, replica: str) -> DecisionLog | None:
@@ -157,12 +170,12 @@ def _memory(
     return Memory(states, all_lengths, open_storage(uri), every_s=routing.state_every_s)
 
 
-def _running_replicas(app_name: str, deployments: Mapping[str, str]) -> dict[str, int]:
-    """Running replicas by tier id, as the controller counts them."""
-    applications = serve.status().applications
-    if app_name not in applications:
-        return {}
-    statuses = applications[app_name].deployments
+def _running_replicas(app_name: str, deployments: Mapping[str, str]) -> dict[str, int] | None:
+    """Running replicas by tier id, as the controller counts them; None when all are to go."""
+    application = serve.status().applications.get(app_name)
+    if application is None or application.status is ApplicationStatus.DELETING:
+        return None
+    statuses = application.deployments
     return {
         tier: statuses[name].replica_states.get("RUNNING", 0)
         for tier, name in deployments.items()

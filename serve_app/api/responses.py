@@ -1,13 +1,13 @@
 """How an answer looks on the wire: headers that explain it, events that stream it."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serve_app.api.bodies import Parsed
+from serve_app.api.parsing.bodies import Parsed
 from serve_app.errors import TandemError
 from serve_app.telemetry.explain import explain
 from serve_app.telemetry.records import RequestRecord
@@ -33,7 +33,7 @@ def decision_headers(record: RequestRecord, parsed: Parsed, *, now: float) -> di
     """`x-router-*` and `Server-Timing`; `x-router-slo-met` only once the reply is whole."""
     headers = {
         "x-router-decision-id": record.ask.request_id,
-        "x-router-attempts": "1",
+        "x-router-attempts": str(record.attempts),
     }
     if record.decision is not None and record.candidate is not None:
         headers["x-router-selected-model"] = record.candidate.tier
@@ -71,13 +71,22 @@ class EventStreamResponse(Response):
 
     Starlette's StreamingResponse would iterate in another task; deadlines and cancellation must
     reach the generator, so it is iterated and closed here.
+
+    Args:
+        ended: called once however it ends, also when nothing of it could be sent.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        headers: Mapping[str, str],
+        ended: Callable[[], Awaitable[None]],
+    ) -> None:
         self.status_code = 200
         self.media_type = "text/event-stream"
         self.background = None
         self._events = events
+        self._ended = ended
         self.init_headers({**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,6 +97,7 @@ class EventStreamResponse(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             await self._events.aclose()
+            await self._ended()
 
 
 async def with_error_event(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from deployments.messages import Load
+from serve_app.api.door.visits import Visits
 from serve_app.api.memory import Memory
 from serve_app.config import AppConfig
 from serve_app.dispatcher import Dispatcher
@@ -17,6 +18,8 @@ class Service:
     """The router's parts, as the routes need them.
 
     load: asks one replica of a tier, now. memory: keeps what was learned; None keeps nothing.
+    key_usage: by key id, as all routers counted it; empty without keys. metrics_page: in
+    Prometheus' text format.
     """
 
     config: AppConfig
@@ -26,3 +29,6 @@ class Service:
     recorder: Recorder
     load: Callable[[str], Awaitable[Load]]
     memory: Memory | None
+    visits: Visits
+    key_usage: Callable[[], Awaitable[Mapping[str, Mapping[str, float]]]]
+    metrics_page: Callable[[], Awaitable[bytes]]

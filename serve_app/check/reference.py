@@ -13,7 +13,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from deployments.spec import FakeTiming, ModelLoading, TierRouting, TierSpec
-from serve_app.config import AdmissionConfig, AppConfig, RoutingConfig, SloClass, TelemetryConfig
+from serve_app.access.settings import AuthConfig, InputConfig
+from serve_app.config import (
+    AdmissionConfig,
+    AppConfig,
+    ResilienceConfig,
+    RoutingConfig,
+    SloClass,
+    TelemetryConfig,
+)
 
 _HEAD = """\
 # Configuration
@@ -36,6 +44,9 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("args.slo_classes.NAME", SloClass),
     ("args.routing", RoutingConfig),
     ("args.admission", AdmissionConfig),
+    ("args.resilience", ResilienceConfig),
+    ("args.auth", AuthConfig),
+    ("args.input", InputConfig),
     ("args.telemetry", TelemetryConfig),
 )
 

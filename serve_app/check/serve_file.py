@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from deployments.engine_schema import Problem, problems_of
 from deployments.local_models import resolve_source
 from deployments.spec import TierSpec
+from serve_app.access.binding import refusal
 from serve_app.check.document import Document, Finding, Path, parse
 from serve_app.check.keys import (
     KeyTree,
@@ -71,6 +72,7 @@ def check_text(text: str, libraries: Libraries) -> CheckedFile:
     args_findings, config = _check_args(document, args, path, libraries)
     findings += args_findings
     if config is not None:
+        findings += _check_binding(document, config)
         findings += _check_tiers(document, config, path, libraries)
     return CheckedFile(tuple(_once(findings)), document, config, path)
 
@@ -131,6 +133,15 @@ def _read_tier_files(document: Document, args: Any, path: Path) -> tuple[Any, li
     return args, findings
 
 
+def _check_binding(document: Document, config: AppConfig) -> Iterator[Finding]:
+    options = document.data.get("http_options") or {}
+    # Ray's own default in a file that does not say.
+    host = options.get("host", "0.0.0.0") if isinstance(options, dict) else "0.0.0.0"
+    why_not = refusal(host, config.auth)
+    if why_not is not None:
+        yield document.at(("http_options", "host"), why_not)
+
+
 def _check_tiers(
     document: Document, config: AppConfig, path: Path, libraries: Libraries
 ) -> Iterator[Finding]:
@@ -160,6 +171,12 @@ def _advice(document: Document, tier: TierSpec, path: Path) -> Iterator[Finding]
             "kernels off (vllm issue 21376)"
         )
         yield document.at(here, message, severity="warning")
+    if tier.engine_kwargs.get("trust_remote_code"):
+        message = (
+            "runs code from the model's repository on this machine, with all it may do; review "
+            "that code and pin `revision`, or use a model that needs none"
+        )
+        yield document.at((*path, "engine_kwargs", "trust_remote_code"), message, "warning")
 
 
 def _once(findings: list[Finding]) -> list[Finding]:

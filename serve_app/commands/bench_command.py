@@ -5,6 +5,8 @@ import typer
 from serve_app.commands.bench.calibration import calibration
 from serve_app.commands.bench.decide import decide
 from serve_app.commands.bench.edf import edf
+from serve_app.commands.bench.fuzz import fuzz
+from serve_app.commands.bench.hostile import hostile
 from serve_app.commands.bench.load import load
 from serve_app.commands.bench.overhead import overhead
 from serve_app.commands.bench.overload import overload
@@ -12,5 +14,5 @@ from serve_app.commands.bench.peers import peers
 from serve_app.commands.bench.soak import soak
 
 bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is compared with.")
-for command in (calibration, decide, edf, load, overhead, overload, peers, soak):
+for command in (calibration, decide, edf, fuzz, hostile, load, overhead, overload, peers, soak):
     bench.command()(command)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.spec import TierSpec
-from serve_app.api.bodies import parse_ask
+from serve_app.api.parsing.bodies import parse_ask
 from serve_app.check.models import local_folder
 from serve_app.check.sizing import idle_view, size_tier
 from serve_app.config import AppConfig

@@ -5,11 +5,12 @@
 
 import hashlib
 import os
+import resource
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from serve_app.haproxy import ABORTS_REACH_REPLICAS
+from serve_app.haproxy import HAPROXY_SETTINGS, most_connections
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -62,12 +63,18 @@ def serving_environment(
         "RAY_TMPDIR": str(sockets),
         # Ray runs its workers at nice 15; an engine must not yield to whatever else runs here.
         "RAY_worker_niceness": "0",
-        **ABORTS_REACH_REPLICAS,
+        **HAPROXY_SETTINGS,
+        "RAY_SERVE_HAPROXY_MAXCONN": most_connections(_file_limit()),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     kept = {name: value for name, value in environ.items() if name != "RAY_ADDRESS"}
     path = [str(REPOSITORY), *filter(None, [environ.get("PYTHONPATH")])]
     return defaults | kept | {"PYTHONPATH": os.pathsep.join(path)}
+
+
+def _file_limit() -> int:
+    """File descriptors that a process of this user may open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def first_port(run_dir: Path, is_free: Callable[[int], bool]) -> int:

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from deployments.messages import Endpoint
-from serve_app.api.bodies import Parsed, parse_ask, parse_json
-from serve_app.errors import InvalidRequest, MalformedJson, UnknownModel
+from serve_app.api.parsing.bodies import Parsed, parse_ask, parse_json
+from serve_app.errors import InvalidRequest, MalformedJson, NotPermitted, UnknownModel
+from tests.unit.access.builders import a_key
 from tests.unit.builders import a_config
 
+LIMITS = a_config().input
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
@@ -22,19 +24,19 @@ def parsed(
 
 def test_malformed_json_names_the_position() -> None:
     with pytest.raises(MalformedJson, match="line 2, column"):
-        parse_json(b'{"a": 1,\n "b" }')
+        parse_json(b'{"a": 1,\n "b" }', LIMITS)
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"3", b'"text"', b"null"])
 def test_a_body_that_is_no_object_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidRequest, match="JSON object"):
-        parse_json(raw)
+        parse_json(raw, LIMITS)
 
 
 @pytest.mark.parametrize("raw", [b'{"a": NaN}', b"\xff\xfe", b'{"a": "\xc3"}', b""])
 def test_what_json_does_not_allow_is_refused(raw: bytes) -> None:
     with pytest.raises(MalformedJson):
-        parse_json(raw)
+        parse_json(raw, LIMITS)
 
 
 def test_a_tiers_id_pins_it() -> None:
@@ -102,5 +104,23 @@ def test_the_callers_request_id_is_kept_without_control_characters() -> None:
 
 
 def test_only_trace_headers_travel_on() -> None:
-    headers = {"traceparent": "00-a-b-01", "authorization": "Bearer secret"}
-    assert parsed(headers=headers).ask.trace_headers == {"traceparent": "00-a-b-01"}
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    headers = {"traceparent": parent, "authorization": "Bearer secret"}
+    assert parsed(headers=headers).ask.trace_headers == {"traceparent": parent}
+
+
+@pytest.mark.parametrize("parent", ["00-a-b-01", "x" * 9000, "00-\r\nx: y"])
+def test_a_trace_header_that_is_none_does_not_travel_on(parent: str) -> None:
+    assert parsed(headers={"traceparent": parent, "tracestate": "a=b"}).ask.trace_headers == {}
+
+
+def test_a_key_brings_its_own_default_class() -> None:
+    key, _ = a_key(default_slo_class="whatsapp")
+    ask = parse_ask("chat", {"messages": HELLO}, {}, a_config(), arrived_at_s=0.0, key=key).ask
+    assert (ask.slo_class, ask.slo.source) == ("whatsapp", "default")
+
+
+def test_a_key_is_held_to_its_models() -> None:
+    key, _ = a_key(models=["small"])
+    with pytest.raises(NotPermitted, match="'auto'"):
+        parse_ask("chat", {"messages": HELLO}, {}, a_config(), arrived_at_s=0.0, key=key)

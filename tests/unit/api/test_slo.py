@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.api.slo import Objective, resolve
+from serve_app.api.parsing.slo import Objective, resolve
 from serve_app.errors import InvalidRequest, UnknownModel
 from tests.unit.builders import a_config
 

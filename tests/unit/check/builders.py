@@ -69,7 +69,7 @@ class SmallLibraries:
 
 
 SERVE_FILE = """\
-http_options: {port: 8000}
+http_options: {port: 8000, host: 127.0.0.1}
 applications:
 - name: tandem
   import_path: serve_app.app:build

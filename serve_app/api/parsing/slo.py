@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from deployments.spec import Strict
+from serve_app.api.parsing.fields import shown
 from serve_app.config import AppConfig, Chain, SloClass, as_chain
 from serve_app.errors import InvalidRequest, UnknownModel
 from serve_app.routing.types import Slo
@@ -50,9 +51,12 @@ class Objective:
 
 def resolve(
     body_slo: Any, headers: Mapping[str, str], class_name: str | None, config: AppConfig,
-    *, is_streamed: bool,
+    *, is_streamed: bool, default_class: str | None = None,
 ) -> Objective:  # fmt: skip
     """Merges body, headers, class, client timeout and default, the first one that speaks wins.
+
+    Args:
+        default_class: the API key's, in place of the application's.
 
     Raises:
         InvalidRequest: the body's `slo` is malformed. UnknownModel: there is no such class.
@@ -68,7 +72,9 @@ def resolve(
             limits[name] = value
             source = source or "header"
     named = _class(class_name or headers.get("x-slo-class"), config)
-    chosen, chosen_name, source = _fill(limits, named, timeout_s, source, config)
+    default = default_class if default_class in config.slo_classes else None
+    default = default or config.routing.default_slo_class
+    chosen, chosen_name, source = _fill(limits, named, timeout_s, source, default, config)
     return Objective(
         slo=Slo(
             **limits,
@@ -91,6 +97,7 @@ def _fill(
     named: tuple[str, SloClass] | None,
     timeout_s: float | None,
     source: str,
+    default: str | None,
     config: AppConfig,
 ) -> tuple[SloClass | None, str | None, str]:
     """Fills limits that nobody set; returns the class in force, its name, and who asked."""
@@ -102,7 +109,6 @@ def _fill(
     if timeout_s is not None:
         limits["e2e_ms"] = timeout_s * 1000
         return None, None, "timeout"
-    default = config.routing.default_slo_class
     if default is None:
         return None, None, ""
     _take(limits, config.slo_classes[default])
@@ -136,7 +142,7 @@ def _parse_body(body_slo: Any) -> SloBody:
         first = err.errors()[0]
         field = ".".join(["slo", *map(str, first["loc"])])
         raise InvalidRequest(
-            f"{field}: {first['msg']}, got {first['input']!r}. An slo looks like "
+            f"{field}: {first['msg']}, got {shown(first['input'])}. An slo looks like "
             '{"e2e_ms": 5000, "expected_output_tokens": 313}.',
             param=field,
         ) from err
@@ -147,7 +153,7 @@ def _class(name: str | None, config: AppConfig) -> tuple[str, SloClass] | None:
         return None
     if name not in config.slo_classes:
         raise UnknownModel(
-            f"There is no SLO class {name!r}. The classes are {sorted(config.slo_classes)}.",
+            f"There is no SLO class {shown(name)}. The classes are {sorted(config.slo_classes)}.",
             param="model",
         )
     return name, config.slo_classes[name]

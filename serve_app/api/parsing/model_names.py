@@ -1,0 +1,84 @@
+"""What a `model` name stands for: a tier or the router's choice, a class, an adapter.
+
+`TIER`, `TIER:ADAPTER`, `auto`, `auto:CLASS`, `auto+ADAPTER`, `auto:CLASS+ADAPTER`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployments.adapters import has_adapter
+from deployments.local_models import resolve_source
+from deployments.spec import TierSpec
+from serve_app.api.parsing.fields import shown
+from serve_app.config import AppConfig
+from serve_app.errors import UnknownModel
+
+_AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """pinned_tier: None lets the router choose, among `tiers` where only some have the adapter."""
+
+    pinned_tier: str | None = None
+    slo_class: str | None = None
+    adapter: str | None = None
+    tiers: frozenset[str] | None = None
+
+
+def read_model_name(name: Any, config: AppConfig) -> Named:
+    """
+    Raises:
+        UnknownModel: there is no such tier, or no tier has such an adapter.
+    """
+    tiers = {tier.model_id: tier for tier in config.llm_configs}
+    if name is None or name == _AUTO:
+        return Named()
+    if not isinstance(name, str):
+        raise _unknown(name, config)
+    if name in tiers:
+        return Named(pinned_tier=name)
+    chosen, _, adapter = name.partition("+")
+    if chosen == _AUTO or chosen.startswith(f"{_AUTO}:"):
+        slo_class = chosen.removeprefix(_AUTO).removeprefix(":") or None
+        return Named(None, slo_class, adapter or None, _having(adapter, config.llm_configs))
+    tier, _, adapter = name.rpartition(":")
+    if tier in tiers and tiers[tier].lora_config is not None:
+        return Named(pinned_tier=tier, adapter=adapter)
+    raise _unknown(name, config)
+
+
+def _having(adapter: str, tiers: Sequence[TierSpec]) -> frozenset[str] | None:
+    """Tiers that have the adapter, or may have it where only they can look.
+
+    Raises:
+        UnknownModel: none has.
+    """
+    if not adapter:
+        return None
+    having = frozenset(tier.model_id for tier in tiers if _may_have(tier, adapter))
+    if not having:
+        raise UnknownModel(f"No tier has an adapter {shown(adapter)}.", param="model")
+    return having
+
+
+def _may_have(tier: TierSpec, adapter: str) -> bool:
+    if tier.lora_config is None:
+        return False
+    folder = resolve_source(tier.adapters_folder)
+    # A bucket, or a folder of another node: the tier will say.
+    if not isinstance(folder, str) or not Path(folder).is_dir():
+        return True
+    return has_adapter(Path(folder), adapter)
+
+
+def _unknown(name: Any, config: AppConfig) -> UnknownModel:
+    known = [tier.model_id for tier in config.llm_configs]
+    known += [_AUTO, *(f"{_AUTO}:{slo_class}" for slo_class in config.slo_classes)]
+    known += [f"{tier.model_id}:ADAPTER" for tier in config.llm_configs if tier.lora_config]
+    return UnknownModel(
+        f"The model {shown(name)} does not exist. The models are {', '.join(known)}.",
+        param="model",
+    )
