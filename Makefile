@@ -56,6 +56,9 @@ lock: | $(BIN)/uv ## pin the newest versions that fit; commit the result
 		--overrides requirements/cpu-overrides.txt -o requirements/quantize.txt
 	UV_FIND_LINKS="$(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))" $(LOCK) --upgrade requirements/autoawq.in \
 		--overrides requirements/cpu-overrides.txt -o requirements/autoawq.txt
+	for name in quantize autoawq; do \
+		sed 's/+cpu//' requirements/$$name.in | $(LOCK) --upgrade - --python-platform x86_64-manylinux_2_28 \
+			--overrides requirements/cpu-overrides.txt -o requirements/$$name-gpu.txt; done
 	$(LOCK) --upgrade pyproject.toml requirements/gpu.in --python-platform x86_64-manylinux_2_28 \
 		--extra gpu --extra bench --extra dev -o requirements/gpu.txt
 

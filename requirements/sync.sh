@@ -15,4 +15,7 @@ if [ -n "$wheels" ]; then
     export UV_FIND_LINKS="$wheels"
     exec "${UV:-uv}" pip sync --python "$python" "$lock"
 fi
-exec "${UV:-uv}" pip sync --torch-backend=cpu --python "$python" "$lock"
+if grep -q '^torch==.*+cpu' "$lock"; then
+    exec "${UV:-uv}" pip sync --torch-backend=cpu --python "$python" "$lock"
+fi
+exec "${UV:-uv}" pip sync --python "$python" "$lock"

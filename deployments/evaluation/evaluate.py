@@ -1,6 +1,7 @@
 """Measures model folders, each in an engine of its own. Folders and texts in, Figures out."""
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -10,12 +11,14 @@ from typing import Any
 
 from deployments.evaluation.figures import Figures
 from deployments.weights.quantizing.run import OFFLINE
-from deployments.weights.scripts import run_script
+from deployments.weights.scripts import ScriptFailed, run_script
 
 HELD_OUT = Path(__file__).with_name("held_out.txt")
 QUESTIONS = Path(__file__).with_name("questions.txt")
 _PROBE = Path(__file__).with_name("probe.py")
 _STEP = "step: "
+# vLLM's worker says the cause first; what follows is how its processes fell with it.
+_CAUSE = re.compile(r"\b[A-Za-z]*(Error|Exception): ")
 # Room for the whole batch; a value of the user's own comes first.
 _KV_GB_ON_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1"}
 
@@ -78,11 +81,20 @@ def evaluate(
         request.write_text(json.dumps(examination.request(folder, engine_kwargs or {})))
         say(f"{name}: starting the engine")
 
+        causes: list[str] = []
+
         def hear(line: str) -> None:
             if line.startswith(_STEP):
                 say(f"{name}: {line.removeprefix(_STEP)}")
+            elif _CAUSE.search(line):
+                causes.append(line)
 
-        run_script([sys.executable, _PROBE, request, result], _KV_GB_ON_CPU | OFFLINE, hear)
+        try:
+            run_script([sys.executable, _PROBE, request, result], _KV_GB_ON_CPU | OFFLINE, hear)
+        except ScriptFailed as err:
+            raise ScriptFailed(
+                f"{name} does not run on this machine's engine: {causes[0]}" if causes else str(err)
+            ) from err
         return Figures.of(name, weights_bytes(folder), json.loads(result.read_text()))
 
 

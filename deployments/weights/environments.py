@@ -12,7 +12,8 @@ from pathlib import Path
 from deployments.weights.keep import locked
 from deployments.weights.scripts import run_script
 
-REQUIREMENTS = Path(__file__).parents[2] / "requirements"
+_IN_WHEEL = Path(__file__).parents[1] / "requirements"
+REQUIREMENTS = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parents[2] / "requirements"
 
 
 def pinned_environment(
@@ -37,10 +38,16 @@ def pinned_environment(
         uv = installer()
         run_script([uv, "venv", "--clear", "--python", sys.executable, environment], {})
         told = {"UV": str(uv), **(variables or {})}
-        run_script([REQUIREMENTS / "sync.sh", python, pins], told)
+        run_script(["/bin/sh", REQUIREMENTS / "sync.sh", python, pins], told)
         # Last: an interrupted installation is made anew.
         shutil.copyfile(pins, installed)
     return python
+
+
+def pins_of(name: str) -> Path:
+    """The pins `NAME.txt`, or `NAME-gpu.txt` on a machine with an NVIDIA driver."""
+    has_gpu = shutil.which("nvidia-smi") is not None
+    return REQUIREMENTS / (f"{name}-gpu.txt" if has_gpu else f"{name}.txt")
 
 
 def installer() -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from deployments.weights.environments import REQUIREMENTS, pinned_environment
+from deployments.weights.environments import pinned_environment, pins_of
 from deployments.weights.quantizing.old_config import link_for_transformers_4
 from deployments.weights.quantizing.plan import Backend, Plan
 from deployments.weights.scripts import run_script
@@ -16,8 +16,8 @@ from deployments.weights.scripts import run_script
 SCRIPTS = Path(__file__).parent
 CALIBRATION = SCRIPTS / "calibration.txt"
 PINS = {
-    Backend.llm_compressor: REQUIREMENTS / "quantize.txt",
-    Backend.autoawq: REQUIREMENTS / "autoawq.txt",
+    Backend.llm_compressor: pins_of("quantize"),
+    Backend.autoawq: pins_of("autoawq"),
 }
 SCRIPT_OF = {
     Backend.llm_compressor: SCRIPTS / "llm_compressor.py",

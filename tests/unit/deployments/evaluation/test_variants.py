@@ -1,5 +1,6 @@
 """A variant's name says how it is made and run."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,19 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert parsed(f"mine={folder}") == Variant("mine", folder=folder)
 
 
-@pytest.mark.parametrize("text", ["int4", "awq", "awq-32", "autoawq-g", "q4_k_m"])
+def test_a_lever_is_added_to_how_the_variant_runs() -> None:
+    found = parsed("fp32+fp8kv")
+    assert found.name == "fp32+fp8kv"
+    assert found.engine_kwargs == {"dtype": "float32", "kv_cache_dtype": "fp8"}
+
+
+@pytest.mark.parametrize(
+    "text", ["bf16+magic", "int8+", "int4", "awq", "awq-32", "autoawq-g", "q4_k_m"]
+)
 def test_a_name_that_means_nothing_is_refused_with_those_that_do(text: str) -> None:
-    with pytest.raises(ValueError, match=f"--variant {text}: must be fp32, .*NAME=FOLDER"):
+    with pytest.raises(
+        ValueError, match=rf"--variant {re.escape(text)}: must be fp32, .*NAME=FOLDER"
+    ):
         parsed(text)
 
 
