@@ -13,6 +13,8 @@ _DEFAULT_MAX_NUM_SEQS = 256
 # router's queue is the better place, because a cancelled request leaves it for nothing.
 _ONGOING_PER_SLOT = 4
 _MAX_QUEUED_REQUESTS = 4096
+# Ray Serve LLM's own default.
+_MAX_ADAPTERS = 16
 # By name: what is behind the handle never imports what is in front of it.
 _REQUEST_ROUTER = "serve_app.replica_choice.router:RemainingWorkRouter"
 _ROUTING_STATS_PERIOD_S = 5.0
@@ -38,6 +40,7 @@ def tier_deployment(spec: TierSpec) -> Application:
         LLMConfig(**_with_local_source(spec)),
         name_prefix="",
         override_serve_options={"name": deployment_name(spec), **_defaults(spec)},
+        bind_kwargs={"adapters_folder": _adapters_folder(spec)},
         deployment_cls=TierServer,
     )
 
@@ -47,7 +50,9 @@ def _fake_deployment(spec: TierSpec, timing: FakeTiming) -> Application:
 
     options: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0}, **spec.deployment_config}
     options |= {"name": deployment_name(spec), **_defaults(spec)}
-    return serve.deployment(FakeServer, **options).bind(spec.model_id, timing)
+    return serve.deployment(FakeServer, **options).bind(
+        spec.model_id, timing, _adapters_folder(spec), _max_adapters(spec)
+    )
 
 
 def _defaults(spec: TierSpec) -> dict[str, Any]:
@@ -71,6 +76,17 @@ def _defaults(spec: TierSpec) -> dict[str, Any]:
         "logging_config": {"enable_access_log": False},
     }
     return defaults | {k: v for k, v in spec.deployment_config.items() if k in defaults}
+
+
+def _max_adapters(spec: TierSpec) -> int:
+    return int((spec.lora_config or {}).get("max_num_adapters_per_replica", _MAX_ADAPTERS))
+
+
+def _adapters_folder(spec: TierSpec) -> str | None:
+    from deployments.local_models import resolve_source
+
+    folder = resolve_source(spec.adapters_folder)
+    return folder if isinstance(folder, str) else None
 
 
 def _with_local_source(spec: TierSpec) -> dict[str, Any]:

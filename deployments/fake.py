@@ -8,8 +8,9 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from deployments.adapters import Adapter, FolderLoader, UnfitAdapter, UnknownAdapter
 from deployments.events import DONE, coalesced, wants_usage
 from deployments.fake_engine import FakeEngine
 from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts, Usage
@@ -33,7 +35,10 @@ class FakeServer:
     Given the beginning of a reply (`continue_final_message`), it goes on from there.
     """
 
-    def __init__(self, model_id: str, timing: FakeTiming) -> None:
+    def __init__(
+        self, model_id: str, timing: FakeTiming, adapters_folder: str | None = None,
+        max_adapters: int = 16,
+    ) -> None:  # fmt: skip
         self._model_id = model_id
         self._timing = timing
         self._engine = FakeEngine(timing, random.Random(timing.seed))
@@ -41,6 +46,8 @@ class FakeServer:
         self._replica = serve.get_replica_context().replica_id.unique_id
         self._tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
         self._tokenizer.pre_tokenizer = Whitespace()
+        if adapters_folder is not None:
+            self._load_adapter = _multiplexed(Path(adapters_folder), max_adapters)
         time.sleep(timing.start_s)
 
     async def describe(self) -> TierFacts:
@@ -84,7 +91,7 @@ class FakeServer:
         """Always well; a fake that dies takes its process along."""
 
     async def complete(self, call: EngineCall) -> Reply:
-        refusal = await self._expired(call) or await self._fault(call)
+        refusal = await self._unserved(call) or await self._fault(call)
         if refusal:
             return refusal
         prompt_tokens, output_tokens = self._lengths(call)
@@ -97,7 +104,7 @@ class FakeServer:
 
     async def stream(self, call: EngineCall) -> AsyncIterator[Head | bytes | Tail | Reply]:
         faulty_from = _fake(call).get("after_tokens", 0)
-        refusal = await self._expired(call) or (None if faulty_from else await self._fault(call))
+        refusal = await self._unserved(call) or (None if faulty_from else await self._fault(call))
         if refusal:
             yield refusal
             return
@@ -150,7 +157,7 @@ class FakeServer:
         prefix = "chatcmpl" if is_chat else "cmpl"
         return {
             "id": f"{prefix}-{call['request_id']}", "object": kind, "created": int(time.time()),
-            "model": self._model_id, "system_fingerprint": self._replica,
+            "model": call["body"].get("model", self._model_id), "system_fingerprint": self._replica,
         }  # fmt: skip
 
     def _lengths(self, call: EngineCall) -> tuple[int, int]:
@@ -166,10 +173,13 @@ class FakeServer:
             output_tokens = limit if body.get("ignore_eos") else min(limit, output_tokens)
         return prompt_tokens, max(1, output_tokens)
 
-    async def _expired(self, call: EngineCall) -> Reply | None:
+    async def _unserved(self, call: EngineCall) -> Reply | None:
         try:
             refuse_expired(call)
-        except Expired as err:
+            adapter = serve.get_multiplexed_model_id()
+            if adapter:
+                await self._load_adapter(adapter)
+        except (Expired, UnknownAdapter, UnfitAdapter) as err:
             return await self._refusal(err.http_status, str(err))
         return None
 
@@ -187,6 +197,19 @@ class FakeServer:
         error = {"message": message, "type": "server_error", "code": status}
         body = orjson.dumps({"error": error})
         return {"status": status, "body": body, "usage": None, "load": await self.load()}
+
+
+def _multiplexed(folder: Path, most: int) -> Callable[[str], Awaitable[Adapter]]:
+    """The loader behind Serve's multiplexing, which forgets the least used and tells routers."""
+    loader = FolderLoader(folder)
+
+    async def load(model_id: str) -> Adapter:
+        return await loader.load_model_from_config(model_id, None)
+
+    wrapped: Callable[[str], Awaitable[Adapter]] = serve.multiplexed(
+        max_num_models_per_replica=most
+    )(load)
+    return wrapped
 
 
 def _fake(call: EngineCall) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ray import serve
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 
+from deployments.adapters import FolderLoader, UnfitAdapter, UnknownAdapter
 from deployments.engine_facts import engine_facts, engine_fingerprint
 from deployments.engine_stats import EngineStats
 from deployments.events import DONE, as_usage, coalesced, usage_of, wants_usage, with_usage
@@ -32,8 +34,12 @@ class TierServer(LLMServer):  # type: ignore[misc]
     """
 
     # Serve awaits an async constructor; that is how the engine is up before the replica is.
-    async def __init__(self, llm_config: Any, **kwargs: Any) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, llm_config: Any, adapters_folder: str | None = None, **kwargs: Any
+    ) -> None:
         began_s = time.monotonic()
+        if adapters_folder is not None:
+            kwargs["model_downloader"] = partial(FolderLoader, Path(adapters_folder))
         await super().__init__(llm_config, **kwargs)
         self._replica = serve.get_replica_context().replica_id.unique_id
         scheduler = self._client.vllm_config.scheduler_config
@@ -141,11 +147,30 @@ class TierServer(LLMServer):  # type: ignore[misc]
         key = object()
         self._in_hand.add(key, predicted_work_s(call), time.monotonic())
         try:
+            await self._load_adapter()
             async with aclosing(method(request, _raw_request_info(call))) as responses:
                 async for response in responses:
                     yield response
         finally:
             self._in_hand.remove(key, time.monotonic())
+
+    async def _load_adapter(self) -> None:
+        """Has the engine know the adapter that the call is for; nothing for the tier's own model.
+
+        Raises:
+            UnknownAdapter: there is none of this name. UnfitAdapter: the engine refuses it.
+        """
+        adapter = serve.get_multiplexed_model_id()
+        if not adapter:
+            return
+        if self._llm_config.lora_config is None:
+            raise UnknownAdapter(f"{adapter!r}: this tier has no lora_config, so no adapters.")
+        try:
+            await self._maybe_resolve_lora_from_multiplex()
+        except (UnknownAdapter, UnfitAdapter):
+            raise
+        except ValueError as err:
+            raise UnfitAdapter(f"The adapter {adapter!r} cannot be loaded: {err}") from err
 
     async def _refusal(self, err: Exception) -> Reply:
         """vLLM's and pydantic's errors with the status they stand for."""

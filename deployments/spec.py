@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+_ADAPTERS_AT = "dynamic_lora_loading_path"
+
 
 class Strict(BaseModel):
     """A model that refuses unknown keys and names the nearest valid one."""
@@ -110,7 +112,10 @@ class TierSpec(Strict):
     placement_group_config: dict[str, Any] | None = Field(
         None, description="Bundles and strategy of the engine's workers."
     )
-    lora_config: dict[str, Any] | None = Field(None, description="LoRA adapters, as in Ray.")
+    lora_config: dict[str, Any] | None = Field(
+        None,
+        description="LoRA adapters, as in Ray; `dynamic_lora_loading_path` may also be a folder.",
+    )
     deployment_config: dict[str, Any] = Field(
         default_factory=dict, description="Ray Serve deployment options: replicas, autoscaling."
     )
@@ -136,6 +141,16 @@ class TierSpec(Strict):
     def model_id(self) -> str:
         return self.model_loading_config.model_id
 
+    @property
+    def adapters_folder(self) -> str | None:
+        """Where the tier's adapters are, as written; None without adapters or for a bucket."""
+        location = (self.lora_config or {}).get(_ADAPTERS_AT)
+        return location if isinstance(location, str) and "://" not in location else None
+
     def ray_llm_config(self) -> dict[str, Any]:
         """The entry as `ray.serve.llm.LLMConfig` takes it: ours removed, unset keys left out."""
-        return self.model_dump(exclude={"routing", "fake", "server_cls"}, exclude_unset=True)
+        config = self.model_dump(exclude={"routing", "fake", "server_cls"}, exclude_unset=True)
+        if self.adapters_folder is not None:
+            # Ray takes buckets only; folders are loaded by ours.
+            del config["lora_config"][_ADAPTERS_AT]
+        return config

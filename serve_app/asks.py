@@ -16,7 +16,8 @@ class Ask:
     body: the OpenAI body with Tandem's own fields removed. deadline_s: hard limit, in seconds from
     arrival. arrived_at_s: on the dispatcher's clock. pinned_tier: None lets the router choose.
     is_returning: it says that it was refused before, with a time to come back. session_id:
-    requests that share a prefix.
+    requests that share a prefix. adapter: the LoRA that it asks for; tiers: those that may have it,
+    None where all may answer.
     """
 
     request_id: str
@@ -39,11 +40,15 @@ class Ask:
     session_id: str | None = None
     priority: int | None = None
     trace_headers: Mapping[str, str] = field(default_factory=dict)
+    adapter: str | None = None
+    tiers: frozenset[str] | None = None
 
     @property
     def route(self) -> str:
         """What kind of request it is, as far as reply lengths go."""
-        return f"{self.slo_class or '-'}/{self.task}"
+        kind = f"{self.slo_class or '-'}/{self.task}"
+        # Another adapter writes replies of another length.
+        return kind if self.adapter is None else f"{kind}+{self.adapter}"
 
     def routing_request(
         self, prompt_tokens: Mapping[str, int], *, now: float, is_returning: bool = False
@@ -62,6 +67,7 @@ class Ask:
             sequences=self.sequences,
             is_length_fixed=self.is_length_fixed,
             pinned_tier=self.pinned_tier,
+            tiers=self.tiers,
             task=self.task,
             route=self.route,
             share_key=self.slo_class or "",

@@ -76,7 +76,7 @@ class HandleTier:
             ReplicaLost: it died. EngineStalled: nothing came for the call's `patience_s`.
         """
         with self._translated():
-            response = self._complete.remote(call)
+            response = self._for(call, self._complete).remote(call)
             try:
                 async with asyncio.timeout(call.get("patience_s")):
                     reply: Reply = await response
@@ -94,7 +94,7 @@ class HandleTier:
         patience_s = call.get("patience_s")
         now_s = asyncio.get_running_loop().time
         with self._translated():
-            response = self._stream.remote(call)
+            response = self._for(call, self._stream).remote(call)
             try:
                 async with asyncio.timeout(patience_s) as silence:
                     async for message in response:
@@ -111,6 +111,14 @@ class HandleTier:
                 self._hear_failure(call, err)
                 response.cancel()
                 raise
+
+    def _for(self, call: EngineCall, method: DeploymentHandle) -> DeploymentHandle:
+        """The method as Serve's multiplexing takes it: to a replica that has the adapter."""
+        model = str(call["body"].get("model", self._tier))
+        if model == self._tier:
+            return method
+        adapted: DeploymentHandle = method.options(multiplexed_model_id=model)
+        return adapted
 
     def _hear(self, call: EngineCall, message: Head | Reply | Tail) -> None:
         """Passes the replica's load on to whoever chooses the next call's replica."""

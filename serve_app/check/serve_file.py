@@ -23,6 +23,7 @@ from serve_app.check.keys import (
     with_runtime_env,
     without_unknown_keys,
 )
+from serve_app.check.levers import lever_remarks
 from serve_app.config import AppConfig, read_tier_file
 
 IMPORT_PATH = "serve_app.app:build"
@@ -148,6 +149,8 @@ def _check_tiers(
     for index, tier in enumerate(config.llm_configs):
         here = (*path, "llm_configs", index)
         yield from _advice(document, tier, here)
+        for remark in lever_remarks(tier):
+            yield document.at((*here, *remark.path), remark.message, severity=remark.severity)
         if tier.fake is not None:
             continue
         try:

@@ -2,6 +2,7 @@
 
 import time
 
+from deployments.adapters import adapted
 from deployments.messages import EngineCall
 from serve_app.asks import Ask
 from serve_app.routing.types import Candidate
@@ -25,7 +26,7 @@ def engine_call(
         ask: what to send when it is not what the caller sent.
     """
     ask = ask or record.ask
-    body = ask.body | {"model": candidate.tier}
+    body = ask.body | {"model": adapted(candidate.tier, ask.adapter)}
     fitted = record.decision.fitted_max_tokens if record.decision else None
     if fitted is not None:
         body.pop("max_completion_tokens", None)

@@ -85,6 +85,8 @@ def _forecast(
 def _exclusion(request: RoutingRequest, view: TierView, prompt_tokens: int) -> Exclusion | None:
     if request.pinned_tier is not None and request.pinned_tier != view.tier:
         return "not-pinned"
+    if request.tiers is not None and view.tier not in request.tiers:
+        return "adapter"
     if not view.is_ready:
         return "starting"
     # A reply of explicit length must fit as well; without one the engine fills what is left.

@@ -15,7 +15,9 @@ Reason = Literal[
     "best-quality-within-slo", "cheapest-within-slo", "slo-degraded", "context-window",
     "pinned", "fallback-error", "breaker-open", "no-slo",
 ]  # fmt: skip
-Exclusion = Literal["starting", "not-pinned", "context-window", "prompt-rule", "class-share"]
+Exclusion = Literal[
+    "starting", "not-pinned", "adapter", "context-window", "prompt-rule", "class-share"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class RoutingRequest:
     what kind of request its length is learned with. share_key: whose share of capacity it uses.
     elapsed_s: of its SLO, already gone. is_returning: it was told when to come back, and did.
     draw: uniform in [0, 1), a tier is explored when it is small; an argument, so that a decision
-    can be repeated.
+    can be repeated. tiers: those that can answer it; None for all.
     """
 
     prompt_tokens: Mapping[str, int]
@@ -67,6 +69,7 @@ class RoutingRequest:
     elapsed_s: float = 0.0
     is_returning: bool = False
     draw: float = 1.0
+    tiers: frozenset[str] | None = None
 
 
 # Never changed, but not frozen: that would make each of its many fields slower to set.
