@@ -42,7 +42,7 @@ class Dispatcher:
     Args:
         tiers: by id, in the order of the configuration; `states` has the same keys.
         counters: by tier id; filled once a tier has told its tokenizer.
-        clock: monotonic seconds.
+        clock: monotonic seconds. is_going: the whole application is being stopped.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Dispatcher:
         counters: Mapping[str, PromptCounter],
         recorder: Recorder,
         clock: Callable[[], float] = time.monotonic,
+        is_going: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = config
         self._tiers = tiers
@@ -67,7 +68,9 @@ class Dispatcher:
         )
         room = WaitingRoom(config.admission.max_queued)
         self._safeguards = Safeguards.of(config.resilience, states)
-        self._routes = Routes(config, states, counters, self._safeguards, chooser, room, clock)
+        self._routes = Routes(
+            config, states, counters, self._safeguards, chooser, room, clock, is_going
+        )
         self._flights = Flights(states, chooser, room, clock)
         self._insurance = InsuranceBudget(config.routing.insurance_budget)
 

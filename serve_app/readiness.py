@@ -32,7 +32,7 @@ class Readiness:
     """Watches the tiers and fills `states`, `counters` and `facts`.
 
     Args:
-        count_replicas: running replicas by tier id.
+        count_replicas: running replicas by tier id; None once the whole application is to go.
         may_sleep: tiers that are allowed to have no replica; they do not hold readiness back.
     """
 
@@ -40,7 +40,7 @@ class Readiness:
         self,
         tiers: Mapping[str, Describable],
         states: Mapping[str, TierState],
-        count_replicas: Callable[[], Awaitable[Mapping[str, int]]],
+        count_replicas: Callable[[], Awaitable[Mapping[str, int] | None]],
         may_sleep: frozenset[str] = frozenset(),
     ) -> None:
         self._tiers = tiers
@@ -49,6 +49,7 @@ class Readiness:
         self._may_sleep = may_sleep
         self.counters: dict[str, PromptCounter] = {}
         self.facts: dict[str, TierFacts] = {}
+        self.is_going = False
 
     @property
     def is_ready(self) -> bool:
@@ -77,7 +78,9 @@ class Readiness:
             await asyncio.sleep(_POLL_READY_S if self.is_ready else _POLL_STARTING_S)
 
     async def refresh(self) -> None:
-        replicas = await self._count_replicas()
+        counted = await self._count_replicas()
+        self.is_going = counted is None
+        replicas = counted or {}
         for tier, state in self._states.items():
             state.num_replicas = replicas.get(tier, 0)
             if not state.num_replicas:

@@ -29,7 +29,7 @@ class Routes:
 
     Args:
         states: by tier id. counters: by tier id; filled once a tier has told its tokenizer.
-        clock: monotonic seconds.
+        clock: monotonic seconds. is_going: as in `Dispatcher`.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Routes:
         chooser: Chooser,
         room: WaitingRoom,
         clock: Callable[[], float],
+        is_going: Callable[[], bool],
     ) -> None:
         self._config = config
         self._tiers = tuple(states)
@@ -49,6 +50,7 @@ class Routes:
         self._chooser = chooser
         self._room = room
         self._clock = clock
+        self._is_going = is_going
         self._detours = Detours(config, states)
 
     async def decide(self, ask: Ask) -> Decision:
@@ -76,6 +78,8 @@ class Routes:
         Raises:
             TandemError: it cannot be served, and why.
         """
+        if journey.backoff_s:
+            await self._room.pause(journey.backoff_s)
         prompt_tokens = await self._prompt_tokens(ask)
         is_expected = ask.is_returning and self._chooser.returned(now=self._clock())
         waited_since_s = self._clock()
@@ -92,7 +96,9 @@ class Routes:
             try:
                 return self._admitted(request, decision, record, journey, now), request
             except Unavailable as err:
-                if not self._may_recover(ask, err, now - waited_since_s):
+                if self._is_going():
+                    raise ShuttingDown("All tiers are being stopped, and this router too.") from err
+                if not self._may_recover(ask, now - waited_since_s):
                     raise
             await self._room.pause(_RECOVERY_POLL_S)
             if self._clock() - ask.arrived_at_s >= ask.deadline_s:
@@ -100,9 +106,9 @@ class Routes:
                     f"No tier came back within the hard deadline of {ask.deadline_s:g} s."
                 )
 
-    def _may_recover(self, ask: Ask, error: Unavailable, waited_s: float) -> bool:
+    def _may_recover(self, ask: Ask, waited_s: float) -> bool:
         """Whether a tier that ran before may be back in time; one that never ran is not awaited."""
-        if isinstance(error, ShuttingDown) or self._room.is_full:
+        if self._room.is_full:
             return False
         has_run = ask.pinned_tier is None or ask.pinned_tier in self._counters
         return has_run and waited_s < self._config.resilience.recovery_s

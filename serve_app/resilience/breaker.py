@@ -37,7 +37,11 @@ class Breaker:
             self._num_fails += 1
         self._last_cause = cause
         if self._num_fails > self._allowed_fails:
-            self._open_until_s = now + self._cooldown_s
+            self.open(now)
+
+    def open(self, now: float) -> None:
+        """Whatever was counted: there is nothing behind it now."""
+        self._open_until_s = now + self._cooldown_s
 
     def succeeded(self) -> None:
         self._num_fails = 0

@@ -21,10 +21,11 @@ from serve_app.resilience.quarantine import content_hash
 from serve_app.resilience.safeguards import Safeguards
 
 _TRIES_WITH_REPLICAS_LEFT = 2
+_FIRST_BACKOFF_S = 0.1
 
 
 class Journey:
-    """Follows one ask from tier to tier."""
+    """Follows one ask from tier to tier; backoff_s: how long to wait before its next try."""
 
     def __init__(self, ask: Ask, safeguards: Safeguards) -> None:
         self.ask = ask
@@ -32,6 +33,7 @@ class Journey:
         self._failures: Counter[str] = Counter()
         self._left: set[str] = set()
         self.num_retries = 0
+        self.backoff_s = 0.0
         safeguards.budget.request()
 
     @property
@@ -92,6 +94,9 @@ class Journey:
             raise error
         if not self._safeguards.budget.take():
             raise error
+        # A replica that died is not asked again; what is there and fails may need a moment.
+        is_gone = isinstance(error, ReplicaLost)
+        self.backoff_s = 0.0 if is_gone else _FIRST_BACKOFF_S * 2**self.num_retries
         self.num_retries += 1
 
     def _note(self, tier: str, error: TandemError, *, replicas: int, now: float) -> None:
@@ -102,7 +107,11 @@ class Journey:
             self._left.add(tier)
         if not isinstance(error, Saturated):
             cause = error.replica if isinstance(error, ReplicaLost) else None
-            self._safeguards.breakers[tier].failed(now, cause)
+            breaker = self._safeguards.breakers[tier]
+            breaker.failed(now, cause)
+            if cause is not None and replicas <= 1:
+                # Calls would wait for the replica that takes its place.
+                breaker.open(now)
         if isinstance(error, ReplicaLost):
             quarantine = self._safeguards.quarantine
             quarantine.died(self._content, error.replica, now=now)

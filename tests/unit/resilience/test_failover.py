@@ -15,6 +15,7 @@ from serve_app.errors import (
     EngineRejected,
     ReplicaLost,
     RequestQuarantined,
+    ShuttingDown,
     TandemError,
     Unavailable,
 )
@@ -79,7 +80,7 @@ class CountingTier:
 class Router:
     """A dispatcher over a small and a large tier; the large one is preferred."""
 
-    def __init__(self, *, replicas: int = 1, **parts: Any) -> None:
+    def __init__(self, *, replicas: int = 1, is_going: bool = False, **parts: Any) -> None:
         self.tiers = {
             "small": parts.pop("small", CountingTier()),
             "large": parts.pop("large", CountingTier()),
@@ -92,7 +93,7 @@ class Router:
         counters: dict[str, Any] = dict.fromkeys(self.tiers, Words())
         self.dispatcher = Dispatcher(
             a_config(resilience=parts), self.tiers, self.states, counters, recorder,
-            clock=lambda: self.now,
+            clock=lambda: self.now, is_going=lambda: is_going,
         )  # fmt: skip
 
     async def read(self, **ask: Any) -> tuple[str, RequestRecord]:
@@ -201,6 +202,23 @@ async def test_a_tier_that_keeps_failing_is_left_alone_until_a_probe_succeeds() 
     for _ in range(2):
         _, record = await router.dispatcher.complete(an_ask())
         assert record.tier == "large"
+
+
+async def test_a_tier_without_replicas_gets_no_calls_that_could_only_wait() -> None:
+    router = Router(large=CountingTier(a_death()), replicas=1)
+    for _ in range(2):
+        _, record = await router.dispatcher.complete(an_ask())
+    assert (record.tier, record.reason) == ("small", "breaker-open")
+    assert len(router.tiers["large"].calls) == 1
+
+
+async def test_when_everything_is_being_stopped_the_caller_is_told_so_at_once() -> None:
+    router = Router(recovery_s=1e9, is_going=True)
+    for state in router.states.values():
+        state.num_replicas = 0
+    with pytest.raises(ShuttingDown) as refused:
+        await router.dispatcher.complete(an_ask())
+    assert refused.value.headers == {"x-router-dropped-reason": "rejected-shutting-down"}
 
 
 async def test_an_open_breaker_refuses_nobody_who_has_nowhere_else_to_go() -> None:
