@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from serve_app.haproxy import ABORTS_REACH_REPLICAS
+from serve_app.haproxy import HAPROXY_SETTINGS
 
 PORT = 18000
 ROUNDS = 10
@@ -31,7 +31,7 @@ def environment(folder: str) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": "18101",
         "RAY_SERVE_HAPROXY_STATS_PORT": "18404",
     }
-    return variables | (ABORTS_REACH_REPLICAS if "--with-remedy" in sys.argv else {})
+    return variables | (HAPROXY_SETTINGS if "--with-remedy" in sys.argv else {})
 
 
 async def leave(name: str, gap_s: float | None) -> None:
