@@ -1,11 +1,11 @@
 """What one tier would do with a request. A request and a view in, a Candidate out."""
 
 import math
+from functools import partial
 
 from serve_app.config import Objective
-from serve_app.routing.forecast import Forecast
-from serve_app.routing.latency import IDLE, TierLoad, predict
-from serve_app.routing.lengths import LengthQuery, ReplyLength
+from serve_app.routing.latency import IDLE, predict
+from serve_app.routing.lengths import LengthQuery
 from serve_app.routing.types import (
     Candidate,
     Exclusion,
@@ -20,35 +20,45 @@ def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Can
     prompt_tokens = request.prompt_tokens[view.tier]
     query = length_query(request, prompt_tokens, view.context_tokens)
     length = view.lengths.reply(query)
-    mean_tokens = length.mean
-    forecast = _forecast(request, view, view.load, length, mean_tokens)
-    idle = _forecast(request, view, IDLE, length, mean_tokens)
-    quality = view.quality_for(request.task)
-    cost_usd = view.usd_per_hour / 3600 * forecast.time.e2e_s(mean_tokens) / forecast.raw.batch
-    return Candidate(
+    predicted = partial(
+        predict,
+        view.profile,
+        prompt_tokens=prompt_tokens,
+        output_tokens=length.mean,
+        sequences=request.sequences,
+        max_num_seqs=view.max_num_seqs,
+    )
+    raw = predicted(view.load)
+    forecast = view.calibrator.forecast(raw, length, prompt_tokens=prompt_tokens, trust=view.trust)
+    candidate = Candidate(
         tier=view.tier,
         prompt_tokens=prompt_tokens,
         forecast=forecast,
-        idle=idle,
+        raw_when_idle=partial(predicted, IDLE),
         slo=request.slo,
         elapsed_s=request.elapsed_s,
         probability=slo_probability(request.slo, forecast, request.elapsed_s),
-        quality=quality,
-        score=-cost_usd if objective == "cheapest_within_slo" else quality - _price(view, idle),
-        cost_usd=cost_usd,
+        quality=view.quality_for(request.task),
+        score=0.0,
+        cost_usd=view.usd_per_hour / 3600 * forecast.mean_e2e_s / raw.batch,
         fill=view.fill,
         was_crowded=view.was_crowded,
         silence_s=view.silence_s,
         length_evidence=math.inf if length.is_fixed else view.lengths.evidence(query),
         excluded=_exclusion(request, view, prompt_tokens),
     )
+    candidate.score = _score(candidate, view, objective)
+    return candidate
 
 
-def _price(view: TierView, idle: Forecast) -> float:
-    """Of the tier's work, in units of quality; most of the time there is none to be worked out."""
+def _score(candidate: Candidate, view: TierView, objective: Objective) -> float:
+    if objective == "cheapest_within_slo":
+        return -candidate.cost_usd
+    # Most of the time the tier's work has no price, and need not be worked out.
     if view.price.per_work_s == 0.0:
-        return 0.0
-    return view.price.of(idle.mean_e2e_s * idle.length.sequences)
+        return candidate.quality
+    work_s = candidate.idle_e2e_s * candidate.forecast.length.sequences
+    return candidate.quality - view.price.of(work_s)
 
 
 def length_query(request: RoutingRequest, prompt_tokens: int, context_tokens: int) -> LengthQuery:
@@ -61,25 +71,6 @@ def length_query(request: RoutingRequest, prompt_tokens: int, context_tokens: in
         request.route, prompt_tokens, request.expected_output_tokens, least, most,
         request.sequences,
     )  # fmt: skip
-
-
-def _forecast(
-    request: RoutingRequest,
-    view: TierView,
-    load: TierLoad,
-    length: ReplyLength,
-    mean_tokens: float,
-) -> Forecast:
-    prompt_tokens = request.prompt_tokens[view.tier]
-    raw = predict(
-        view.profile,
-        load,
-        prompt_tokens=prompt_tokens,
-        output_tokens=mean_tokens,
-        sequences=request.sequences,
-        max_num_seqs=view.max_num_seqs,
-    )
-    return view.calibrator.forecast(raw, length, prompt_tokens=prompt_tokens, trust=view.trust)
 
 
 def _exclusion(request: RoutingRequest, view: TierView, prompt_tokens: int) -> Exclusion | None:

@@ -90,7 +90,13 @@ class Calibrator:
         self, raw: ReplyTime, length: ReplyLength, *, prompt_tokens: int, trust: float = 1.0
     ) -> Forecast:
         """Everything learned, applied to one raw prediction; `trust` as in `knowledge`."""
-        return Forecast(raw, length, prompt_tokens, length.mean, self.knowledge(trust=trust))
+        return Forecast.of(
+            raw,
+            length,
+            self.knowledge(trust=trust),
+            prompt_tokens=prompt_tokens,
+            expected_tokens=length.mean,
+        )
 
     def observe(
         self,

@@ -9,13 +9,13 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.learning.conformal import Recalibration, score_of
 from serve_app.routing.learning.errors import Error
 from serve_app.routing.learning.histogram import TOKENS
-from serve_app.routing.learning.knowledge import Knowledge, Learned
+from serve_app.routing.learning.knowledge import Knowledge
 from serve_app.routing.lengths import ReplyLength
 
 _SURE = 4.0
@@ -24,13 +24,15 @@ _PRECISION = 5e-4
 _MOST_STEPS = 30
 
 
-# Without slots, because a cached property keeps its value in the instance's dictionary.
-@dataclass(frozen=True)
+# Never changed, but not frozen, which would make each field slower to set.
+@dataclass(slots=True)
 class Forecast:
     """One request on one tier, with what was known of the tier when it was made.
 
     raw: before anything learned was applied. expected_tokens: the length it was made for; `length`
-    may have been cut since.
+    may have been cut since. time: with everything learned applied. e2e_error: what is left of
+    log(actual / predicted) around it. recalibration: what probabilities of such requests are worth.
+    groups: those it is recalibrated with, the one that stands for its load first.
     """
 
     raw: ReplyTime
@@ -38,16 +40,34 @@ class Forecast:
     prompt_tokens: int
     expected_tokens: float
     knowledge: Knowledge
+    groups: tuple[str, ...]
+    time: ReplyTime
+    e2e_error: Error
+    recalibration: Recalibration
 
-    @property
-    def time(self) -> ReplyTime:
-        """With everything learned applied."""
-        return self._learned.time
+    @classmethod
+    def of(
+        cls,
+        raw: ReplyTime,
+        length: ReplyLength,
+        knowledge: Knowledge,
+        *,
+        prompt_tokens: int,
+        expected_tokens: float,
+    ) -> "Forecast":
+        """Everything known, applied to one raw prediction."""
+        learned = knowledge.of(raw, _groups(raw, prompt_tokens, expected_tokens))
+        return cls(raw, length, prompt_tokens, expected_tokens, knowledge, *learned)
 
-    @property
-    def e2e_error(self) -> Error:
-        """What is left of log(actual / predicted) around `time`."""
-        return self._learned.e2e_error
+    def under(self, raw: ReplyTime) -> "Forecast":
+        """The same request and knowledge with another raw prediction, as under another load."""
+        return Forecast.of(
+            raw,
+            self.length,
+            self.knowledge,
+            prompt_tokens=self.prompt_tokens,
+            expected_tokens=self.expected_tokens,
+        )
 
     @property
     def ttft_error(self) -> Error:
@@ -65,25 +85,9 @@ class Forecast:
         return self.knowledge.shift_s
 
     @property
-    def recalibration(self) -> Recalibration:
-        """What probabilities of such requests are worth."""
-        return self._learned.recalibration
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Those it is recalibrated with, the one that stands for its load first."""
-        return self._learned.groups
-
-    @property
     def load_group(self) -> str:
         """The group that stands for the load it was made at."""
         return self.groups[0]
-
-    @cached_property
-    def _learned(self) -> Learned:
-        """Worked out when somebody asks: few ask what an idle tier would do."""
-        groups = _groups(self.raw, self.prompt_tokens, self.expected_tokens)
-        return self.knowledge.of(self.raw, groups)
 
     @property
     def mean_e2e_s(self) -> float:
@@ -190,11 +194,20 @@ def _groups(raw: ReplyTime, prompt_tokens: int, expected_tokens: float) -> tuple
     waits = round(math.log2(1.0 + raw.wait_s / raw.prefill_s)) if raw.prefill_s > 0 else 0
     load = round(math.log2(1.0 + raw.batch))
     weight = 0 if load <= 2 and waits <= 1 else 1 if load <= 4 and waits <= 3 else 2
+    prompt, length = (
+        round(math.log2(max(1, prompt_tokens))),
+        round(math.log2(max(1.0, expected_tokens))),
+    )
+    return _names_of(load, min(waits, 8), weight, prompt, length)
+
+
+@lru_cache(maxsize=4096)
+def _names_of(load: int, waits: int, weight: int, prompt: int, length: int) -> tuple[str, ...]:
     return (
-        f"load|{load}|{min(waits, 8)}",
+        f"load|{load}|{waits}",
         f"weight|{weight}",
-        f"prompt|{weight}|{round(math.log2(max(1, prompt_tokens)))}",
-        f"length|{weight}|{round(math.log2(max(1.0, expected_tokens)))}",
+        f"prompt|{weight}|{prompt}",
+        f"length|{weight}|{length}",
     )
 
 

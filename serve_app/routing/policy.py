@@ -45,7 +45,6 @@ def choose(request: RoutingRequest, views: Sequence[TierView], *, objective: Obj
         _reason(request, selected, candidates, objective),
         request.slo,
         candidates,
-        wanted=_wanted(request, selected, candidates),
         is_exploration=explored is not None,
         insured=_insured(request, selected, eligible),
     )
@@ -95,19 +94,6 @@ def _reason(
     return "best-quality-within-slo" if is_best else "cheapest-within-slo"
 
 
-def _wanted(
-    request: RoutingRequest, selected: Candidate | None, candidates: tuple[Candidate, ...]
-) -> Candidate | None:
-    """The best of those that an idle machine would allow; the selected one when it is that."""
-    better = [
-        c for c in candidates
-        if (selected is None or c.quality > selected.quality)
-        and not c.is_feasible
-        and c.is_feasible_when_idle
-    ]  # fmt: skip
-    return max(better, key=lambda c: c.quality, default=selected)
-
-
 def _explored(
     request: RoutingRequest, best: Candidate, feasible: list[Candidate]
 ) -> Candidate | None:
@@ -144,12 +130,11 @@ def _infeasible(
     request: RoutingRequest, eligible: list[Candidate], candidates: tuple[Candidate, ...]
 ) -> Decision:
     """Walks the chain `on_infeasible` until something applies."""
-    wanted = _wanted(request, None, candidates)
-    refused = Decision(None, None, request.slo, candidates, wanted=wanted)
+    refused = Decision(None, None, request.slo, candidates)
     for step in request.slo.on_infeasible:
         if step == "reject":
             break
-        if step == "queue" and wanted is not None:
+        if step == "queue" and refused.wanted is not None:
             return replace(refused, is_queued=True)
         if step == "fit":
             fitted = _fitted(request, eligible)
@@ -216,11 +201,9 @@ def _fitted(request: RoutingRequest, eligible: list[Candidate]) -> Candidate | N
 
 
 def _shortened(candidate: Candidate, max_tokens: int) -> Candidate:
-    forecast, idle = candidate.forecast, candidate.idle
-    length = forecast.length.capped(max_tokens)
+    forecast = candidate.forecast
     return replace(
         candidate,
-        forecast=replace(forecast, length=length),
-        idle=replace(idle, length=length),
+        forecast=replace(forecast, length=forecast.length.capped(max_tokens)),
         probability=candidate.slo.attainment,
     )

@@ -1,7 +1,9 @@
 """The nouns of a choice: what is asked, what is known, what was decided. Data only."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from serve_app.config import Chain
@@ -110,12 +112,12 @@ class TierView:
         return self.load.sequences / self.max_num_seqs
 
 
-# Not frozen for the same reason as TierView.
-@dataclass(slots=True)
+# Not frozen for the same reason as TierView; without slots for its cached properties.
+@dataclass
 class Candidate:
     """What one tier would do with the request.
 
-    forecast: now; idle: on an empty replica. limit_s: what is left of the asked whole-reply time.
+    forecast: now. raw_when_idle: predicts it on an empty replica, nothing learned applied.
     probability: that the SLO is met now, 0 to 1; 1 when there is none. score: what the objective
     maximizes, price included. length_evidence: replies that the expected length rests on; the
     caller's own fixed length needs none.
@@ -124,7 +126,7 @@ class Candidate:
     tier: str
     prompt_tokens: int
     forecast: Forecast
-    idle: Forecast
+    raw_when_idle: Callable[[], ReplyTime]
     slo: Slo
     elapsed_s: float
     probability: float
@@ -136,6 +138,11 @@ class Candidate:
     silence_s: float | None
     length_evidence: float
     excluded: Exclusion | None
+
+    @cached_property
+    def idle(self) -> Forecast:
+        """On an empty replica; worked out when somebody asks, because few do."""
+        return self.forecast.under(self.raw_when_idle())
 
     @property
     def time(self) -> ReplyTime:
@@ -156,7 +163,7 @@ class Candidate:
     def idle_e2e_s(self) -> float:
         return self.idle.mean_e2e_s
 
-    @property
+    @cached_property
     def idle_probability(self) -> float:
         """That the SLO would be met if nothing else were running."""
         return slo_probability(self.slo, self.idle, self.elapsed_s)
@@ -167,8 +174,9 @@ class Candidate:
 
     @property
     def is_feasible_when_idle(self) -> bool:
+        attainment = self.slo.attainment
         return self.excluded in (None, "class-share") and (
-            self.idle_probability >= self.slo.attainment
+            self.probability >= attainment or self.idle_probability >= attainment
         )
 
     @property
@@ -190,20 +198,19 @@ class Candidate:
         return self.idle.largest_output_tokens(left_s, self.slo.attainment)
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots for its cached property.
+@dataclass(frozen=True)
 class Decision:
     """Which tier answers and why; `selected` is None when none should now.
 
-    wanted: the tier that would have been chosen if nothing else were running. is_queued: waiting
-    in the router may help. fitted_max_tokens: the shorter reply that makes it feasible. insured:
-    a better tier that will only probably make it, worth trying beside `selected`.
+    is_queued: waiting in the router may help. fitted_max_tokens: the shorter reply that makes it
+    feasible. insured: a better tier that will only probably make it, tried beside `selected`.
     """
 
     selected: Candidate | None
     reason: Reason | None
     slo: Slo
     candidates: tuple[Candidate, ...]
-    wanted: Candidate | None = None
     is_queued: bool = False
     is_exploration: bool = False
     fitted_max_tokens: int | None = None
@@ -212,6 +219,20 @@ class Decision:
     @property
     def eligible(self) -> tuple[Candidate, ...]:
         return tuple(candidate for candidate in self.candidates if candidate.excluded is None)
+
+    @cached_property
+    def wanted(self) -> Candidate | None:
+        """The best that an idle machine would allow; the selected one when it is that.
+
+        Worked out when somebody asks, which can wait until the request is on its way.
+        """
+        selected = self.selected
+        least = selected.quality if selected is not None and selected.is_feasible else -math.inf
+        better = [
+            c for c in self.candidates
+            if c.quality > least and not c.is_feasible and c.is_feasible_when_idle
+        ]  # fmt: skip
+        return max(better, key=lambda c: c.quality, default=selected)
 
     @property
     def is_degraded_for_capacity(self) -> bool:

@@ -45,8 +45,7 @@ def score_of(probability: float) -> float:
     return _NORMAL.inv_cdf(probability)
 
 
-@dataclass(frozen=True, slots=True)
-class Recalibration:
+class Recalibration(NamedTuple):
     """Maps a model's probability to the share of cases in which it came true, and back.
 
     scores: at which score each of `LEVELS` is reached, ascending.
@@ -86,7 +85,13 @@ class GroupOffsets:
 
     def recalibration(self, groups: Sequence[str]) -> Recalibration:
         """The map for a request of these groups."""
-        known = [self.present(group) for group in groups if group in self.by_group]
+        known = [
+            offset.scores
+            if self.num_observed - offset.seen_at < _FORGOTTEN_FROM
+            else self.present(group)
+            for group in groups
+            if (offset := self.by_group.get(group)) is not None
+        ]
         if not known:
             return Recalibration()
         # Levels are tracked apart and may cross for a while. The running maximum, not the sorted

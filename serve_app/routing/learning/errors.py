@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 SPREAD_OF_TABLE = 0.35
 SPREAD_OF_MEASUREMENT = 0.12
@@ -19,8 +18,7 @@ _WILD = 3.0
 _SHRINKAGE = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Error:
+class Error(NamedTuple):
     """log(actual / predicted): what it is now in the mean, and its standard deviation."""
 
     level: float
