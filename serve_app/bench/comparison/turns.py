@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,8 +130,7 @@ async def _turn(round: int, contender: Contender, plan: Plan) -> Turn:
     salt = f"{round}/{contender.key}"
     target = _target(contender, f"{salt}/warm-up")
     await offer(target, plan.warm_up, lambda _: None)
-    seed = 100_000 * round + sum(contender.key.encode())
-    probes = [_probe(contender, seed * 100 + n) for n in range(_NUM_PROBES + _NUM_WARM_UP_PROBES)]
+    probes = [_probe(contender, f"{salt}/{n}") for n in range(_NUM_PROBES + _NUM_WARM_UP_PROBES)]
     replies = await one_by_one(contender.address, probes)
     records: list[Record] = []
     await offer(_target(contender, salt), plan.requests, records.append)
@@ -146,8 +146,8 @@ def _target(contender: Contender, salt: str) -> Target:
     return Target(contender.address, request, _GIVE_UP_S)
 
 
-def _probe(contender: Contender, seed: int) -> bytes:
-    message = {"role": "user", "content": prompt(seed)}
+def _probe(contender: Contender, salt: str) -> bytes:
+    message = {"role": "user", "content": prompt(zlib.crc32(salt.encode()))}
     content = {"model": contender.probed, "messages": [message], "max_tokens": 1}
     return post(contender.address, _CHAT, content | {"temperature": 0.0})
 

@@ -9,8 +9,8 @@ from serve_app.bench.load import LoadFailed
 from serve_app.bench.traffic.records import Record, read_records
 
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
-# Until users who wait for their last reply are told to leave.
-_STOP_S = 60
+# For the last replies; without them the run would not end.
+_PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,9 @@ class Users:
     def arguments(self, url: str, records: Path) -> list[str]:
         words = [
             "--host", url, "--headless", "--users", str(self.count),
-            "--spawn-rate", str(self.count), "--run-time", f"{self.duration_s:g}s",
-            "--stop-timeout", str(_STOP_S), "--only-summary", "--loglevel", "WARNING",
+            "--spawn-rate", str(self.count), "--for-s", f"{self.duration_s:g}",
+            "--run-time", f"{self.duration_s + _PATIENCE_S:g}s", "--only-summary",
+            "--loglevel", "WARNING",
             # Its own exit code would count a refusal as a failure of locust.
             "--exit-code-on-error", "0",
             "--model", self.model, "--pace-s", f"{self.pace_s:g}", "--scale", f"{self.scale:g}",

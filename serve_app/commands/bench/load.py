@@ -1,29 +1,21 @@
 """`tandem bench load`: a load on a running server, scored by each request's SLO."""
 
-import asyncio
-import json as json_format
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import httpx
 import typer
 from rich.console import Console
 
-from serve_app.bench.client import Address, post
 from serve_app.bench.load import LoadFailed
 from serve_app.bench.machine import describe_machine
 from serve_app.bench.traffic import report
-from serve_app.bench.traffic.open_loop import Target, offer
+from serve_app.bench.traffic.load import Load, open_loop
 from serve_app.bench.traffic.records import Record, write_records
 from serve_app.bench.traffic.scores import scores
-from serve_app.bench.traffic.source import Source
-from serve_app.bench.traffic.workload import ROUTED, Asked, body
 from serve_app.bench.users.run import Users, closed_loop
-
-_CHAT = "/v1/chat/completions"
+from serve_app.commands.bench_outcome import conclude
 
 
 def load(
@@ -77,56 +69,9 @@ def load(
     Times count from when a request was due, so a slow server cannot hide behind a waiting caller.
     Exit code 0: nothing failed. 1: a 5xx, no answer, too low an attainment, or it did not run.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        asked = Load(url.rstrip("/"), rate, users, trace, scale, pace_s, seconds, model, slo_ms,
-                     plain)  # fmt: skip
-        document = _measure(asked, usd_per_hour, attainment, records, console)
-    except (LoadFailed, ValueError, OSError) as err:
-        console.print(str(err), style="red", markup=False)
-        raise typer.Exit(1) from err
-    if json is not None:
-        json.write_text(json_format.dumps(document, indent=2) + "\n")
-    if not document["is_met"]:
-        raise typer.Exit(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What was asked for on the command line."""
-
-    url: str
-    rate_per_s: float | None
-    users: int | None
-    trace: Path | None
-    scale: float
-    pace_s: float
-    seconds: float
-    model: str
-    slo_ms: float | None
-    is_plain: bool
-
-    @property
-    def address(self) -> Address:
-        """
-        Raises:
-            ValueError: the address is none.
-        """
-        parts = urlsplit(self.url)
-        if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
-            raise ValueError(f"--url {self.url!r}: an address like http://127.0.0.1:8000 is needed")
-        return Address(parts.hostname, parts.port or 80)
-
-    @property
-    def text(self) -> str:
-        lengths = f", lengths of {self.trace.name} times {self.scale:g}" if self.trace else ""
-        if self.users is not None:
-            every = f" every {self.pace_s:g} s" if self.pace_s else " again at once"
-            return f"{self.users} users who each ask{every}{lengths}"
-        if self.trace is not None and self.rate_per_s is None:
-            return f"{self.trace.name} as it came{lengths}"
-        spacing = "in the bursts of the trace" if self.trace else "evenly spaced"
-        return f"{self.rate_per_s:g} requests/s {spacing}{lengths}"
+    asked = Load(url.rstrip("/"), rate, users, trace, scale, pace_s, seconds, model, slo_ms,
+                 plain)  # fmt: skip
+    conclude(lambda console: _measure(asked, usd_per_hour, attainment, records, console), json)
 
 
 def _measure(
@@ -141,10 +86,10 @@ def _measure(
         raise ValueError("--users and --rate: a closed loop has no rate; give one of the two")
     if asked.users is None and asked.rate_per_s is None and asked.trace is None:
         raise ValueError("Give --rate, --users or --trace.")
-    address, machine = asked.address, describe_machine()
+    machine = describe_machine()
     cards = _cards(asked.url)
     with console.status(f"{asked.text}, {asked.seconds:g} s"):
-        taken = _open_loop(asked, address) if asked.users is None else _closed_loop(asked)
+        taken = open_loop(asked) if asked.users is None else _closed_loop(asked)
     if path is not None:
         write_records(path, taken)
     quality = {card["id"]: card["quality"] for card in cards if card.get("quality")}
@@ -157,22 +102,6 @@ def _measure(
     )
     report.show(judged, document, console)
     return document
-
-
-def _open_loop(asked: Load, address: Address) -> list[Record]:
-    source = Source.of(asked.trace, asked.scale, asked.slo_ms)
-    rate = asked.rate_per_s if asked.rate_per_s is not None else source.rate_per_s
-    plan = source.constant if asked.trace is None else source.replayed
-    requests = plan(rate_per_s=rate, duration_s=asked.seconds)
-    slo = None if asked.is_plain else ROUTED
-    salt = str(describe_machine()["date"])
-
-    def request(one: Asked) -> bytes:
-        return post(address, _CHAT, body(one, model=asked.model, salt=salt, slo=slo))
-
-    taken: list[Record] = []
-    asyncio.run(offer(Target(address, request), requests, taken.append))
-    return taken
 
 
 def _closed_loop(asked: Load) -> list[Record]:

@@ -1,8 +1,6 @@
 """`tandem bench overhead`: what Tandem costs, measured beside what it is compared with."""
 
 import asyncio
-import json as json_format
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -13,21 +11,19 @@ import typer
 from rich.console import Console
 
 from deployments.local_models import prepare, tandem_home
-from deployments.weights.scripts import ScriptFailed
 from serve_app.bench.client import Address
-from serve_app.bench.load import LoadFailed
 from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.overhead import engine, router
 from serve_app.bench.overhead.report import as_document, show
 from serve_app.bench.overhead.turns import Part, Say, Server, run_part
 from serve_app.bench.peers import litellm
 from serve_app.bench.peers.bare_vllm import bare_vllm
-from serve_app.bench.processes import ServerFailed, alone, refuse_taken
+from serve_app.bench.processes import alone, refuse_taken
+from serve_app.commands.bench_outcome import conclude
 from serve_app.commands.bench_server import HOST, TANDEM, end_leftover, tandem
 from serve_app.commands.environment import private_folder
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import parse, read_serve_file
-from serve_app.commands.watch import StartFailed
 
 _REFERENCE = Address(HOST, 18101)
 _BACKENDS = (Address(HOST, 18102), Address(HOST, 18103))
@@ -56,19 +52,12 @@ def overhead(
     Takes some seven minutes; the first time, LiteLLM is installed beside it (600 MB).
     Exit code 0: every target is met. 1: one is missed, or something did not run.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    # Ended by `kill`, it stops what it started as it does on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+
+    def measure(console: Console) -> dict[str, Any]:
         with alone(private_folder(tandem_home() / "bench")) as folder:
-            document = _measure(part, config, folder, console)
-    except (ServerFailed, StartFailed, LoadFailed, ScriptFailed, ValueError, OSError) as err:
-        console.print(str(err), style="red", markup=False)
-        raise typer.Exit(1) from err
-    if json is not None:
-        json.write_text(json_format.dumps(document, indent=2) + "\n")
-    if not document["is_met"]:
-        raise typer.Exit(1)
+            return _measure(part, config, folder, console)
+
+    conclude(measure, json)
 
 
 def _measure(part: Which, config: Path, folder: Path, console: Console) -> dict[str, Any]:

