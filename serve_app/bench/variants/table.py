@@ -14,11 +14,15 @@ def table_of(document: Mapping[str, Any]) -> Table:
     table = Table("", *(str(variant["name"]) for variant in variants))
     for column in table.columns[1:]:
         column.justify = "right"
-    table.add_row("weights, MB", *(f"{v['weights_bytes'] / _MB:.0f}" for v in variants))
+    table.add_row("weights on disk, MB", *(f"{v['weights_bytes'] / _MB:.0f}" for v in variants))
     table.add_row("start of the engine, s", *(f"{v['load_s']:.1f}" for v in variants))
     table.add_row("perplexity", *(f"{v['perplexity']:.2f}" for v in variants))
-    table.add_row("  more than the original", *map(_increase, variants))
-    table.add_row("same next token", *map(_agreement, variants))
+    table.add_row(
+        "  more than the first", *(_share(v, "perplexity_increase", "+") for v in variants)
+    )
+    errors = (_share(v, "perplexity_increase_error") for v in variants)
+    table.add_row("  ± standard error", *errors)
+    table.add_row("same next token", *(_share(v, "agreement") for v in variants))
     questions = document["questions"]
     table.add_row(f"same reply, of {questions}", *(_or_dash(v, "same_replies") for v in variants))
     table.add_row(
@@ -38,20 +42,13 @@ def summary(document: Mapping[str, Any]) -> str:
     return (
         f"{machine['date']}  {machine['cpu']}, {machine['cores']} cores, load average "
         f"{machine['load_average_1m']} at the start; {engines}\n"
-        f"Perplexity of {document['held_out_tokens']} held-out tokens, ± its standard error; "
+        f"Perplexity of {document['held_out_tokens']} held-out tokens; "
         f"same next token: at these places; replies are greedy."
     )
 
 
-def _increase(variant: Mapping[str, Any]) -> str:
-    if "perplexity_increase" not in variant:
-        return "-"
-    error = variant["perplexity_increase_error"]
-    return f"{variant['perplexity_increase']:+.1%} ± {error:.1%}"
-
-
-def _agreement(variant: Mapping[str, Any]) -> str:
-    return f"{variant['agreement']:.1%}" if "agreement" in variant else "-"
+def _share(variant: Mapping[str, Any], key: str, sign: str = "") -> str:
+    return f"{variant[key]:{sign}.1%}" if key in variant else "-"
 
 
 def _or_dash(variant: Mapping[str, Any], key: str) -> str:
