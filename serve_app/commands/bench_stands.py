@@ -102,12 +102,12 @@ def _tandem(machines: Machines) -> Iterator[None]:
 
 @contextmanager
 def _bare(machines: Machines) -> Iterator[None]:
-    tiers = dict(zip((machines.small, machines.large), _BARE, strict=True))
+    tiers = list(zip((machines.small, machines.large), _BARE, strict=True))
     with ExitStack() as stack:
-        for tier, address in tiers.items():
+        for tier, address in tiers:
             log = machines.folder / f"bare-{tier.model_id}.log"
             stack.enter_context(bare_vllm(tier, address, log))
-        settings = tiered({tier.model_id: address for tier, address in tiers.items()})
+        settings = tiered({tier.model_id: address for tier, address in tiers})
         stack.enter_context(litellm_proxy(machines.litellm, _LITELLM, settings, machines.folder))
         yield
 
