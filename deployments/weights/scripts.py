@@ -15,6 +15,7 @@ ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 os.execv(sys.argv[1], sys.argv[1:])
 """
 _LINES_SHOWN = 20
+Report = Callable[[str], None]
 
 
 class ScriptFailed(RuntimeError):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from deployments.local_models import resolve_source
 from deployments.spec import TierSpec
 from serve_app.check.models import local_folder
 
@@ -44,6 +45,7 @@ def _adapters(tier: TierSpec) -> Iterator[Remark]:
     if tier.fake is None and not is_on:
         message = "adapters need engine_kwargs.enable_lora: true; vLLM would refuse the first one"
         yield Remark(("lora_config",), message)
+    yield from _adapters_place(tier)
     slots = int(engine.get("max_loras") or _DEFAULT_MAX_LORAS)
     kept = int(engine.get("max_cpu_loras") or slots)
     if kept < slots:
@@ -56,6 +58,17 @@ def _adapters(tier: TierSpec) -> Iterator[Remark]:
             "(max_cpu_loras, else max_loras) and reads the others from disk again; make them equal"
         )
         yield Remark(("lora_config", "max_num_adapters_per_replica"), message, "warning")
+
+
+def _adapters_place(tier: TierSpec) -> Iterator[Remark]:
+    here = ("lora_config", "dynamic_lora_loading_path")
+    if not (tier.lora_config or {}).get(here[-1]):
+        yield Remark(here, "adapters need a place that they are loaded from: a folder, or s3://...")
+        return
+    try:
+        resolve_source(tier.adapters_folder)
+    except ValueError as err:
+        yield Remark(here, str(err).partition(": ")[2])
 
 
 def _tensor_parallel(tier: TierSpec) -> Iterator[Remark]:

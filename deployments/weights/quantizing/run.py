@@ -28,7 +28,6 @@ _NOT_WEIGHTS = ("tokenizer*", "chat_template*", "special_tokens_map.json", "gene
 # llm-compressor: "(4/31): Calibrating: ..."; AutoAWQ: "AWQ:  13%|#   | 4/30 [...".
 _PROGRESS = re.compile(r"^\((\d+)/(\d+)\): |^AWQ: .*\| (\d+)/(\d+) ")
 
-Report = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
 

@@ -81,7 +81,7 @@ def quantize(
         candidate = out.with_name(out.name + _CANDIDATE)
         making.run(candidate, console)
         exam = examination(held_out_file, tensor_parallel_size)
-        document = _judge(model, source, candidate, plan, exam, max_perplexity_increase, console)
+        document = _judge(model, making, candidate, exam, max_perplexity_increase, console)
     except (ScriptFailed, ValueError, OSError) as err:
         console.print(str(err), style="red", markup=False)
         raise typer.Exit(1) from err
@@ -107,20 +107,21 @@ def _refuse_taken(out: Path, recipe: str) -> None:
 
 
 def _judge(
-    model: str, source: Path, candidate: Path, plan: Plan, exam: Examination, bound: float,
+    model: str, making: Making, candidate: Path, exam: Examination, bound: float,
     console: Console,
 ) -> dict[str, Any]:  # fmt: skip
     """Measures both, shows the table, writes the report beside the weights."""
+    plan = making.plan
     with console.status("measuring"):
         original, quantized = (
             evaluate(name, folder, exam, lambda step: console.print(step, style="dim"))
-            for name, folder in (("original", source), (plan.name, candidate))
+            for name, folder in (("original", making.source), (plan.name, candidate))
         )
     document = comparison(model, original, [quantized])
     grew = document["variants"][1]["perplexity_increase"]
     document |= {
         "object": "tandem.quantization_report",
-        "method": plan.method, "backend": plan.backend, "bits": plan.bits,
+        "method": plan.method, "backend": plan.backend, "bits": plan.bits, "recipe": making.recipe,
         "group_size": plan.group_size if plan.is_grouped else None,
         "max_perplexity_increase": bound,
         "is_accepted": grew <= bound,

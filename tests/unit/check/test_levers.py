@@ -39,6 +39,16 @@ def test_adapters_need_the_engine_to_know_of_them() -> None:
     assert "enable_lora: true" in remark.message
 
 
+@pytest.mark.parametrize(("place", "reason"), [
+    (None, "need a place"), ("$NO_SUCH_PLACE/adapters", "$NO_SUCH_PLACE is not set"),
+])  # fmt: skip
+def test_adapters_need_a_place_that_can_be_found(place: str | None, reason: str) -> None:
+    lora = {"dynamic_lora_loading_path": place, "max_num_adapters_per_replica": 4}
+    (remark,) = remarks(a_tier(lora=lora, **LORA))
+    assert remark.path == ("lora_config", "dynamic_lora_loading_path")
+    assert reason in remark.message
+
+
 def test_an_engine_with_adapters_that_nobody_can_name_is_a_warning() -> None:
     (remark,) = remarks(a_tier(enable_lora=True))
     assert (remark.path[-1], remark.severity) == ("enable_lora", "warning")

@@ -10,7 +10,7 @@ from deployments.local_models import embedded_name, embedded_path, prepare, reso
 from deployments.local_models import tandem_home as tandem_home_of_the_environment
 from deployments.weights.embedded import EmbeddedModel
 from deployments.weights.keep import MANIFEST, keep
-from deployments.weights.quantizing.run import Report
+from deployments.weights.scripts import Report
 
 Fill = Callable[[Path], None]
 
