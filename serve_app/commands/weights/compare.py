@@ -16,34 +16,38 @@ from deployments.weights.quantizing.weight_files import read_weight_files
 from deployments.weights.scripts import ScriptFailed
 from serve_app.bench.variants.report import comparison
 from serve_app.bench.variants.table import summary, table_of
-from serve_app.commands.weights.examining import examination
 from serve_app.commands.weights.making import Making
+from serve_app.commands.weights.options import (
+    CalibrationFile,
+    Grid,
+    HeldOutFile,
+    Json,
+    Model,
+    Samples,
+    SampleTokens,
+    TensorParallelSize,
+    examination,
+)
 from serve_app.commands.weights.source import model_folder
 
 _USUAL = ["bf16", "fp32", "int8", "awq-g32", "awq-g64"]
 
 
 def compare(
-    model: Annotated[str, typer.Argument(help="A folder, a Hugging Face id, or `embedded:NAME`.")],
+    model: Model,
     variant: Annotated[
         list[str] | None,
         typer.Option(help="fp32, bf16, int8, fp8, awq-g32, autoawq-g32, gptq-g64, ... or "
                      "NAME=FOLDER; several. The first is what the others are compared with."),
     ] = None,
-    calibration_file: Annotated[
-        Path | None, typer.Option(exists=True, help="Text like your traffic, a sample per line.")
-    ] = None,
-    samples: Annotated[int, typer.Option(help="Calibration samples at most.")] = 128,
-    sample_tokens: Annotated[int, typer.Option(help="Tokens of each at most.")] = 512,
-    grid: Annotated[int, typer.Option(min=1, help="Points of AWQ's search; fewer is faster.")] = 20,
-    held_out_file: Annotated[
-        Path | None, typer.Option(exists=True, help="Text to judge with, not calibrated on.")
-    ] = None,
-    tensor_parallel_size: Annotated[int, typer.Option(min=1, help="GPUs of each engine.")] = 1,
+    calibration_file: CalibrationFile = None,
+    samples: Samples = 128,
+    sample_tokens: SampleTokens = 512,
+    grid: Grid = 20,
+    held_out_file: HeldOutFile = None,
+    tensor_parallel_size: TensorParallelSize = 1,
     only_make: Annotated[bool, typer.Option(help="Quantize, but measure nothing yet.")] = False,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write the report to this file as JSON.")
-    ] = None,
+    json: Json = None,
 ) -> None:  # fmt: skip
     """Measure variants of one model side by side: size, start, quality, speed by batch size.
 

@@ -22,8 +22,18 @@ from deployments.weights.quantizing.weight_files import read_weight_files
 from deployments.weights.scripts import ScriptFailed
 from serve_app.bench.variants.report import comparison
 from serve_app.bench.variants.table import summary, table_of
-from serve_app.commands.weights.examining import examination
 from serve_app.commands.weights.making import Making
+from serve_app.commands.weights.options import (
+    CalibrationFile,
+    Grid,
+    HeldOutFile,
+    Json,
+    Model,
+    Samples,
+    SampleTokens,
+    TensorParallelSize,
+    examination,
+)
 from serve_app.commands.weights.source import model_folder
 
 REPORT = "quantization_report.json"
@@ -31,7 +41,7 @@ _CANDIDATE = ".candidate"
 
 
 def quantize(
-    model: Annotated[str, typer.Argument(help="A folder, a Hugging Face id, or `embedded:NAME`.")],
+    model: Model,
     out: Annotated[Path, typer.Option(help="Folder for the quantized model.")],
     method: Annotated[Method, typer.Option(help="awq and gptq: weights; int8, fp8: both.")] = (
         Method.awq
@@ -42,22 +52,16 @@ def quantize(
         int | None,
         typer.Option(help="Weights that share a scale; -1: a whole row. The largest that fits."),
     ] = None,
-    calibration_file: Annotated[
-        Path | None, typer.Option(exists=True, help="Text like your traffic, a sample per line.")
-    ] = None,
-    samples: Annotated[int, typer.Option(help="Calibration samples at most.")] = 128,
-    sample_tokens: Annotated[int, typer.Option(help="Tokens of each at most.")] = 512,
-    grid: Annotated[int, typer.Option(min=1, help="Points of AWQ's search; fewer is faster.")] = 20,
-    held_out_file: Annotated[
-        Path | None, typer.Option(exists=True, help="Text to judge with, not calibrated on.")
-    ] = None,
+    calibration_file: CalibrationFile = None,
+    samples: Samples = 128,
+    sample_tokens: SampleTokens = 512,
+    grid: Grid = 20,
+    held_out_file: HeldOutFile = None,
     max_perplexity_increase: Annotated[
         float, typer.Option(min=0.0, help="Refuse the result above it; 0.15 is 15 per cent.")
     ] = 0.15,
-    tensor_parallel_size: Annotated[int, typer.Option(min=1, help="GPUs to judge with.")] = 1,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write the report to this file as JSON.")
-    ] = None,
+    tensor_parallel_size: TensorParallelSize = 1,
+    json: Json = None,
 ) -> None:
     """Quantize a model, and compare it with the original on the engine that will serve it.
 
