@@ -1,7 +1,8 @@
 """One replica of an engine in simulated time. Requests in, finish times out; knows no routing."""
 
+import pickle
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from serve_app.simulator.batch.jump import Jump, StepNoise
@@ -171,6 +172,13 @@ class Replica:
         if done:
             self._done = []
         return done
+
+    def foresight(self) -> "Replica":
+        """A copy to look ahead with: the same requests, and no noise from the next jump on."""
+        copied: Replica = pickle.loads(pickle.dumps(self))
+        quiet = replace(self._timing, log_noise=0.0, hiccups_per_step=0.0)
+        copied._noise = StepNoise(quiet, random.Random(0))
+        return copied
 
     def _run(self, now: float) -> None:
         if now < self._now_s:

@@ -8,13 +8,13 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from deployments.measure import line
 from serve_app.routing.forecast import Forecast
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.state import EngineFacts, Outcome, TierSettings, TierState
 from serve_app.routing.types import Candidate, RoutingRequest, Slo
 from serve_app.simulator.engine import EngineTiming, Replica
+from serve_app.simulator.fleet import probe
 from serve_app.simulator.trace import Request, at_rate
 
 TIER = "tier"
@@ -23,9 +23,6 @@ _MAX_BATCHED_TOKENS = 2048
 _KV_TOKENS = 200_000
 CONTEXT_TOKENS = 32_768
 _DEFAULT_OUTPUT_TOKENS = 256
-_PROBED_PROMPTS = (32, 256, 768)
-_PROBED_BATCHES = (1, 4, 8)
-_PROBED_STEPS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,25 +110,7 @@ def capacity_per_s(requests: Sequence[Request], timing: EngineTiming) -> float:
 
 def measured(timing: EngineTiming) -> LatencyProfile:
     """The profile that a start-up measurement of this engine would give."""
-    prefills = [(n, _probe_s(timing, n, 1, 1)) for n in _PROBED_PROMPTS]
-    steps = [
-        (size, (_probe_s(timing, 16, _PROBED_STEPS + 1, size) - _probe_s(timing, 16, 1, size))
-         / _PROBED_STEPS)
-        for size in _PROBED_BATCHES
-    ]  # fmt: skip
-    prefill_base_s, prefill_per_token_s = line(prefills)
-    step_base_s, step_per_sequence_s = line(steps)
-    return LatencyProfile(
-        prefill_base_s, prefill_per_token_s, step_base_s, step_per_sequence_s, is_measured=True
-    )
-
-
-def _probe_s(timing: EngineTiming, prompt_tokens: int, output_tokens: int, size: int) -> float:
-    """Seconds until `size` equal requests are answered on an idle replica."""
-    replica = _replica(timing, seed=0)
-    for index in range(size):
-        replica.submit(index, prompt_tokens=prompt_tokens, output_tokens=output_tokens, now=0.0)
-    return replica.advance(float("inf"))[-1].finished_at_s
+    return probe.measured(lambda: _replica(timing, seed=0))
 
 
 def _replica(timing: EngineTiming, seed: int) -> Replica:

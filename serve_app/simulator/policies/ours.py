@@ -1,0 +1,117 @@
+"""The server's own brain as a policy, whole or with one part taken out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from serve_app.routing.calibration import Calibrator
+from serve_app.routing.latency import IDLE
+from serve_app.routing.learning.conformal import GroupOffsets
+from serve_app.routing.learning.knowledge import Knowledge
+from serve_app.routing.lengths import LengthQuery, OutputLengths
+from serve_app.routing.live.chooser import Chooser
+from serve_app.routing.live.prices import ShadowPrice
+from serve_app.routing.live.state import TierState
+from serve_app.routing.types import RoutingRequest, TierView
+from serve_app.simulator.fleet.members import ReplicaLoad
+from serve_app.simulator.fleet.setting import Brain
+from serve_app.simulator.fleet.tier import SimulatedTier
+from serve_app.simulator.router import Router
+
+
+def ours(
+    tiers: Sequence[SimulatedTier], brain: Brain, *, without: Callable[[TierState], None] | None
+) -> Router:
+    """A router as the server builds it. without: takes a part out of each tier's state."""
+    all_lengths = OutputLengths(brain.default_output_tokens)
+    states = {tier.tier: tier.state(brain.default_output_tokens, all_lengths) for tier in tiers}
+    for state in states.values():
+        if without is not None:
+            without(state)
+    chooser = Chooser(states, objective=brain.objective, max_outstanding_s=brain.max_outstanding_s)
+    return Router(chooser, Ears(states))
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Hands what the world tells to the states, as the server's readiness and flights do."""
+
+    states: Mapping[str, TierState]
+
+    def scaled(self, tier: str, num_replicas: int) -> None:
+        self.states[tier].num_replicas = num_replicas
+
+    def reported(self, tier: str, replica: int, load: ReplicaLoad, *, now: float) -> None:
+        said = {
+            "replica": str(replica), "running": load.running, "waiting": load.waiting,
+            "queued_tokens": load.queued_tokens, "kv_usage": load.kv_usage,
+        }  # fmt: skip
+        self.states[tier].ledger.report(said, now=now)
+
+
+class _NoPrice(ShadowPrice):
+    def wanted(self, *, work_s: float, gain: float, is_crowded: bool) -> None:
+        return
+
+
+class _Uncalibrated(Calibrator):
+    def knowledge(self, *, trust: float = 1.0) -> Knowledge:
+        return replace(super().knowledge(trust=trust), offsets=GroupOffsets({}, 0))
+
+
+class _Unlearning(Calibrator):
+    def observe(self, *args: object, **kwargs: object) -> None:
+        return
+
+    def observe_cut_off(self, *args: object, **kwargs: object) -> None:
+        return
+
+
+def without_price(state: TierState) -> None:
+    """Capacity costs nothing: who comes first takes it."""
+    state.price = _NoPrice()
+
+
+def without_calibration(state: TierState) -> None:
+    """Probabilities as the model states them, whether or not they come true."""
+    state.calibrator = _Uncalibrated(is_measured=True)
+
+
+def without_learning(state: TierState) -> None:
+    """The speed that was measured at the start, for ever; nothing is corrected or calibrated."""
+    state.calibrator = _Unlearning(is_measured=True)
+
+
+def without_lengths(state: TierState) -> None:
+    """Reply lengths as believed before the first reply."""
+
+    def unlearning(query: LengthQuery, output_tokens: float, *, is_cut: bool = False) -> None:
+        return
+
+    state.lengths.observe = unlearning  # type: ignore[method-assign]
+
+
+def without_hysteresis(state: TierState) -> None:
+    """A tier that was just crowded is taken back at the edge."""
+    _changing_views(state, was_crowded=False)
+
+
+def without_load(state: TierState) -> None:
+    """Every tier is taken for idle."""
+    _changing_views(state, load=IDLE)
+
+
+def _changing_views(state: TierState, **changes: object) -> None:
+    view = state.view
+
+    def changed(now: float, *, share_key: str = "", is_returning: bool = False) -> TierView:
+        seen = view(now, share_key=share_key, is_returning=is_returning)
+        for name, value in changes.items():
+            setattr(seen, name, value)
+        return seen
+
+    state.view = changed  # type: ignore[method-assign]
+
+
+def knowing_the_length(request: RoutingRequest, output_tokens: int) -> RoutingRequest:
+    """The request of a caller who knows how long his reply will be, and says so."""
+    return replace(request, max_tokens=output_tokens, is_length_fixed=True)
