@@ -7,6 +7,7 @@ from serve_app.commands.check import check
 from serve_app.commands.keys import keys
 from serve_app.commands.local import down, up
 from serve_app.commands.route import route
+from serve_app.commands.simulate import simulate
 from serve_app.commands.store_command import store
 from serve_app.commands.weights.compare import compare
 from serve_app.commands.weights.quantize import quantize
@@ -21,6 +22,7 @@ app.command()(check)
 app.command()(route)
 app.command()(quantize)
 app.command()(compare)
+app.command()(simulate)
 app.add_typer(bench, name="bench")
 app.add_typer(keys, name="keys")
 app.add_typer(store, name="store")
