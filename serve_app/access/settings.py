@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from deployments.spec import Strict
+from deployments.spec import Strict, TierSpec
 from serve_app.access.keys.source import open_source
 from serve_app.storage.locations import open_storage
 
@@ -104,11 +104,13 @@ def require_safe_weights(model_id: str, engine_kwargs: dict[str, Any]) -> None:
         )
 
 
-def safe_engine_kwargs(engine_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """vLLM's arguments, reading safetensors unless they name another format.
+def with_safe_weights(tier: TierSpec) -> TierSpec:
+    """The tier, reading safetensors unless it names another format.
 
     Left to itself (`auto`), vLLM falls back to pickle files when a model has no safetensors.
     """
-    if str(engine_kwargs.get("load_format", "auto")).lower() != "auto":
-        return engine_kwargs
-    return engine_kwargs | {"load_format": "safetensors"}
+    named = str(tier.engine_kwargs.get("load_format", "auto")).lower()
+    if tier.fake is not None or named != "auto":
+        return tier
+    safe = tier.engine_kwargs | {"load_format": "safetensors"}
+    return tier.model_copy(update={"engine_kwargs": safe})

@@ -13,8 +13,8 @@ from serve_app.access.settings import InputConfig
 from serve_app.api.door.guard import key_of
 from serve_app.api.generate import read_body
 from serve_app.api.parsing.bodies import parse_json
+from serve_app.api.parsing.contents.messages import require_messages
 from serve_app.api.parsing.fields import boolean, shown
-from serve_app.api.parsing.messages import require_messages
 from serve_app.api.responses import JsonResponse
 from serve_app.api.service import Service
 from serve_app.errors import InvalidRequest, TandemError, Unavailable, UnknownModel
@@ -35,8 +35,11 @@ async def models(request: Request) -> Response:
     service = _service(request)
     tiers = [_tier_card(service, tier) for tier in service.states]
     names = ["auto", *(f"auto:{name}" for name in service.config.slo_classes)]
-    virtual = [_virtual_card(service, name) for name in names]
-    return JsonResponse({"object": "list", "data": tiers + virtual})
+    cards = tiers + [_virtual_card(service, name) for name in names]
+    key = key_of(request)
+    if key is not None and key.models is not None:
+        cards = [card for card in cards if card["id"] in key.models]
+    return JsonResponse({"object": "list", "data": cards})
 
 
 async def model(request: Request) -> Response:

@@ -28,6 +28,7 @@ from serve_app.haproxy import lost_aborts_warning
 from serve_app.readiness import Readiness
 from serve_app.routing.lengths import OutputLengths
 from serve_app.routing.live.state import TierSettings, TierState
+from serve_app.scaling.metrics import as_metrics
 from serve_app.storage.locations import open_storage
 from serve_app.telemetry.decision_log import DecisionLog
 from serve_app.telemetry.metrics import Metrics
@@ -82,6 +83,12 @@ class Router:
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         return http_app(self._service, self._background, self._door.ring, self._door.neighbours)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What this router tells the controller, which adds up all routers'."""
+        now = time.monotonic()
+        signals = {tier: state.signal(now) for tier, state in self._service.states.items()}
+        return as_metrics(signals)
 
     @asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
@@ -185,8 +192,4 @@ def _running_replicas(app_name: str, deployments: Mapping[str, str]) -> dict[str
 
 def _may_sleep(config: AppConfig) -> frozenset[str]:
     """Tiers that may scale to zero; the router is ready without them."""
-    return frozenset(
-        spec.model_id
-        for spec in config.llm_configs
-        if (spec.deployment_config.get("autoscaling_config") or {}).get("min_replicas") == 0
-    )
+    return frozenset(spec.model_id for spec in config.llm_configs if spec.may_sleep)

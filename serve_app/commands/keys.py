@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from serve_app.access.keys.key import Key, KeysInvalid, read_keys, written_keys
 from serve_app.access.keys.secret import hashed, new_key_id, new_secret, whole_key
@@ -79,7 +79,16 @@ def list_keys(
     ] = None,
 ) -> None:
     """List the keys, without secrets and without hashes."""
-    table = Table("id", "name", "admin", "models", "classes", "limits", "created", "revoked")
+    table = Table(
+        Column("id", no_wrap=True, min_width=12),
+        "name",
+        "admin",
+        "models",
+        "classes",
+        "limits",
+        "created",
+        "revoked",
+    )
     found = _load(file)
     for key in found:
         table.add_row(

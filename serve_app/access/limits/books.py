@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from serve_app.access.limits.messages import Claim, Lease, Report, Share
-from serve_app.access.limits.spend import MonthlySpend
 from serve_app.access.limits.window import SlidingWindow
+from serve_app.access.spend import MonthlySpend
 
 # A router that was not heard of for so long is gone: its leases count as spent, its requests not.
 _SILENT_S = 10.0

@@ -6,14 +6,13 @@ the shared counters. Leases are renewed in the background.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Protocol
 
+from serve_app.access.fallback import Counters, CountersOrOwn
 from serve_app.access.keys.key import Key
-from serve_app.access.limits.books import Books
-from serve_app.access.limits.messages import Lease, Limits, Report
+from serve_app.access.limits.messages import Limits
 from serve_app.access.limits.permit import Permit
 from serve_app.access.limits.refusals import (
     budget_spent,
@@ -26,18 +25,11 @@ from serve_app.access.limits.wallet import Wallet
 log = logging.getLogger("ray.serve.tandem")
 
 _PERIOD_S = 0.5
-_CALL_TIMEOUT_S = 1.0
 # Other routers give back what they hold idle within a period and a call.
 _PATIENCE_S = 1.2
 _BETWEEN_TRIES_S = 0.05
 _DENIED_S = 0.1
 _TELL_AFTER_S = 0.05
-
-
-class Counters(Protocol):
-    """The shared counters."""
-
-    async def renew(self, router: str, reports: Mapping[str, Report]) -> Mapping[str, Lease]: ...
 
 
 class Limiter:
@@ -48,16 +40,12 @@ class Limiter:
     """
 
     def __init__(self, counters: Counters, router: str, clock: Callable[[], float]) -> None:
-        self._counters = counters
-        self._router = router
+        self._counters = CountersOrOwn(counters, router, clock)
         self._clock = clock
         self._wallets: dict[str, Wallet] = {}
         self._wake = asyncio.Event()
         self._telling: asyncio.TimerHandle | None = None
         self._waiting: list[asyncio.Future[None]] = []
-        # In force while the shared counters do not answer: then each router counts for itself.
-        self._own_books = Books(lambda: datetime.now(UTC).date())
-        self._is_alone = False
 
     async def admit(self, key: Key, tokens: int) -> Permit:
         """Takes one request of `tokens` from the key's limits; settle what you get.
@@ -84,7 +72,11 @@ class Limiter:
                     async with asyncio.timeout(_PERIOD_S):
                         await self._wake.wait()
                 self._wake.clear()
-                await self._round()
+                try:
+                    await self._round()
+                except Exception:
+                    # A defect must not end this loop: requests wait for its rounds.
+                    log.exception("Leases could not be renewed; trying again.")
         finally:
             for wallet in self._wallets.values():
                 wallet.is_contested = True
@@ -141,12 +133,10 @@ class Limiter:
         told = {key_id: wallet.report(now) for key_id, wallet in wallets.items()}
         try:
             if told:
-                leases = await self._renew(
-                    {key_id: report for key_id, (report, *_) in told.items()}
-                )
-                for key_id, lease in leases.items():
-                    _, requests_kept, tokens_kept = told[key_id]
-                    self._wallets[key_id].renewed(lease, requests_kept, tokens_kept)
+                reports = {key_id: report for key_id, (report, *_) in told.items()}
+                renewed = await self._counters.renew(reports)
+                for key_id, lease in renewed.leases.items():
+                    self._wallets[key_id].renewed(lease, *told[key_id], is_shared=renewed.is_shared)
         finally:
             for done in waiting:
                 if not done.done():
@@ -155,21 +145,6 @@ class Limiter:
         await asyncio.sleep(0)
         if any(wallet.is_contested and wallet.has_idle for wallet in wallets.values()):
             self._wake.set()
-
-    async def _renew(self, reports: Mapping[str, Report]) -> Mapping[str, Lease]:
-        try:
-            async with asyncio.timeout(_CALL_TIMEOUT_S):
-                leases = await self._counters.renew(self._router, reports)
-        except Exception as err:
-            # Whatever broke there, callers are served; the limits hold for each router alone.
-            if not self._is_alone:
-                log.error("The shared counters do not answer (%r): limits hold per router.", err)
-            self._is_alone = True
-            return self._own_books.renew(self._router, reports, now=self._clock())
-        if self._is_alone:
-            log.info("The shared counters answer again.")
-        self._is_alone = False
-        return leases
 
     def _wallet(self, key: Key) -> Wallet:
         limits = Limits.of(key)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from serve_app.access.limits.wallet import Purse, Wallet
+from serve_app.access.limits.purse import Purse
+from serve_app.access.limits.wallet import Wallet
 
 _WINDOW_S = 60.0
 

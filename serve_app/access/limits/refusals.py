@@ -4,8 +4,8 @@ from datetime import datetime
 
 from serve_app.access.limits.messages import Limits
 from serve_app.access.limits.permit import rate_limit_headers
-from serve_app.access.limits.spend import until_next_month_s
 from serve_app.access.limits.wallet import Wallet
+from serve_app.access.spend import until_next_month_s
 from serve_app.errors import InvalidRequest, QuotaExceeded, RateLimited
 
 _RETRY_RUNNING_S = 1.0

@@ -67,7 +67,8 @@ class Guard:
 
     def _admitted(self, scope: Scope) -> Key | None:
         self._require_small_headers(scope)
-        path = scope["path"]
+        # Below the application's own prefix, as its routes see it.
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
         if self._ring is None:
             self._require_neighbour(scope)
             return None

@@ -9,9 +9,11 @@ from serve_app.access.keys.key import Key
 from serve_app.access.limits.limiter import Limiter
 from serve_app.access.limits.permit import Permit
 from serve_app.asks import Ask
+from serve_app.errors import TandemError
 from serve_app.telemetry.records import RequestRecord
 
 _CHARACTERS_PER_TOKEN = 4
+_REFUSALS = (400, 422, 429, 503)
 
 
 class Visits:
@@ -63,12 +65,18 @@ class Visits:
         if visit.permit is None:
             return
         if record is None:
-            # Refused before it reached a tier: it used nothing.
-            visit.permit.settle(0)
+            # What was used is not known, and leaving early must not be a way to use it for nothing.
+            visit.permit.settle(None)
             return
         usage = record.usage
         tokens = usage["prompt_tokens"] + usage["completion_tokens"] if usage else None
         visit.permit.settle(tokens, self._cost_usd(record))
+
+    def refused(self, visit: "Visit") -> None:
+        """Ends a visit that never reached a tier: it used nothing."""
+        if visit.permit is not None:
+            visit.permit.settle(0)
+        self._ids.discard(visit.ask.request_id)
 
     def _own_id(self, wanted: str) -> str:
         """The caller's id, unless a request under way has it: each is accounted for by its own."""
@@ -118,6 +126,12 @@ class Visit:
     def closing_on_error(self) -> Iterator[None]:
         try:
             yield
+        except TandemError as error:
+            if error.status in _REFUSALS:
+                self._visits.refused(self)
+            else:
+                self.close(None)
+            raise
         except BaseException:
             self.close(None)
             raise

@@ -4,8 +4,6 @@ What routing needs is read, and what could harm or exhaust is refused. Everythin
 vLLM, which knows its own parameters and validates them.
 """
 
-import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,23 +14,21 @@ from deployments.messages import Endpoint
 from serve_app.access.keys.key import Key
 from serve_app.access.rights import require_class, require_model
 from serve_app.access.settings import InputConfig
+from serve_app.api.parsing.contents.messages import require_messages
+from serve_app.api.parsing.contents.prompts import require_prompt
+from serve_app.api.parsing.contents.sampling import require_sampling
+from serve_app.api.parsing.contents.shape import require_shape
+from serve_app.api.parsing.contents.structure import require_structure
 from serve_app.api.parsing.fields import boolean, integer, invalid
-from serve_app.api.parsing.messages import require_messages
+from serve_app.api.parsing.headers import printable, request_id, trace_headers
 from serve_app.api.parsing.model_names import read_model_name
-from serve_app.api.parsing.prompts import require_prompt
-from serve_app.api.parsing.sampling import require_sampling
-from serve_app.api.parsing.shape import require_shape
 from serve_app.api.parsing.slo import Objective, resolve, tightened
-from serve_app.api.parsing.structure import require_structure
 from serve_app.asks import Ask
 from serve_app.config import AppConfig
 from serve_app.errors import InvalidRequest, MalformedJson
 
 # Ray answers its own plain-text 408 at the full timeout; ours comes first, in OpenAI's form.
 _BEFORE_RAYS_TIMEOUT_S = 0.02
-_LONGEST_ID = 128
-_LONGEST_TRACESTATE = 512
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[\x21-\x7e]{0,64})?")
 _FLEX_PRIORITY = 2**53
 # OpenAI's and vLLM's default for /v1/completions.
 _COMPLETIONS_MAX_TOKENS = 16
@@ -40,7 +36,7 @@ _COMPLETIONS_MAX_TOKENS = 16
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """An ask and what its answer needs. wants_usage: the stream ends with token counts."""
+    """An ask and what its answer needs."""
 
     ask: Ask
     objective: Objective
@@ -97,7 +93,7 @@ def parse_ask(
     objective = tightened(objective, by_s=_BEFORE_RAYS_TIMEOUT_S)
     service_tier = body.pop("service_tier", None)
     ask = Ask(
-        request_id=_request_id(headers),
+        request_id=request_id(headers),
         endpoint=endpoint,
         body=body,
         slo=objective.slo,
@@ -117,9 +113,9 @@ def parse_ask(
         slo_class=objective.slo_class,
         max_share=objective.max_share,
         is_returning=_is_returning(headers),
-        session_id=_printable(headers.get("x-session-id", "")) or None,
+        session_id=printable(headers.get("x-session-id", "")) or None,
         priority=_priority(body.pop("priority", None), service_tier),
-        trace_headers=_trace_headers(headers),
+        trace_headers=trace_headers(headers),
     )
     return Parsed(ask, objective, _served_tier(service_tier))
 
@@ -173,29 +169,3 @@ def _task(headers: Mapping[str, str], config: AppConfig) -> str:
 def _is_returning(headers: Mapping[str, str]) -> bool:
     """The OpenAI SDKs count their retries; they wait as long as Retry-After says."""
     return headers.get("x-stainless-retry-count", "0") not in ("", "0")
-
-
-def _request_id(headers: Mapping[str, str]) -> str:
-    """The caller's own id, or a new one."""
-    return _printable(headers.get("x-request-id", "")) or uuid.uuid4().hex
-
-
-def _printable(given: str) -> str:
-    """An id kept to what logs, headers and paths show as it is."""
-    clean = "".join(c for c in given[: 2 * _LONGEST_ID] if c.isascii() and _is_kept(c))
-    return clean[:_LONGEST_ID]
-
-
-def _is_kept(letter: str) -> bool:
-    return letter.isalnum() or letter in "-_.:"
-
-
-def _trace_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """W3C trace context, when it is one."""
-    if not _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
-        return {}
-    kept = {"traceparent": headers["traceparent"]}
-    state = headers.get("tracestate", "")
-    if state and len(state) <= _LONGEST_TRACESTATE and state.isascii() and state.isprintable():
-        kept["tracestate"] = state
-    return kept

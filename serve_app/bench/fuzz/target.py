@@ -4,19 +4,15 @@ Everything in front of the handle is real: door, keys, limits, parsing, dispatch
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.types import ASGIApp
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 
-from deployments.events import DONE, wants_usage, with_usage
-from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts, Usage
+from deployments.messages import Load
 from serve_app.access.keys.key import Key
 from serve_app.access.keys.ring import KeyRing
 from serve_app.access.keys.secret import hashed, new_key_id, new_secret, whole_key
@@ -26,6 +22,7 @@ from serve_app.access.limits.messages import Lease, Report
 from serve_app.api.door.visits import Visits
 from serve_app.api.http import http_app
 from serve_app.api.service import Service
+from serve_app.bench.fuzz.instant_tier import LOAD, PROFILE, InstantTier
 from serve_app.config import AppConfig
 from serve_app.dispatcher import Dispatcher
 from serve_app.readiness import Readiness
@@ -33,19 +30,6 @@ from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.state import TierSettings, TierState
 from serve_app.telemetry.metrics import Metrics
 from serve_app.telemetry.recorder import Recorder
-
-_PROFILE = {
-    "prefill_base_s": 0.001, "prefill_per_token_s": 1e-6,
-    "step_base_s": 0.001, "step_per_sequence_s": 1e-5,
-}  # fmt: skip
-# Touches what templates of real models touch.
-_TEMPLATE = """\
-{%- for message in messages %}<|{{ message.role }}|>{{ message.content | trim }}
-{%- if message.tool_calls %}{% for call in message.tool_calls %}{{ call.function.name }}
-{{- call.function.arguments | tojson }}{% endfor %}{% endif %}
-{%- endfor %}{% if tools %}{{ tools | tojson }}{% endif %}
-{%- if add_generation_prompt %}<|assistant|>{% endif %}"""
-_LOAD: Load = {"replica": "here", "running": 0, "waiting": 0, "queued_tokens": 0, "kv_usage": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +80,7 @@ def _service(config: AppConfig, visits: Visits) -> tuple[Service, Readiness]:
     states = {
         tier.model_id: TierState(
             TierSettings(
-                tier.model_id, tier.routing.quality, 1.0, 0, None, LatencyProfile(**_PROFILE)
+                tier.model_id, tier.routing.quality, 1.0, 0, None, LatencyProfile(**PROFILE)
             ),
             default_output_tokens=64,
         )
@@ -107,7 +91,7 @@ def _service(config: AppConfig, visits: Visits) -> tuple[Service, Readiness]:
         return dict.fromkeys(tiers, 1)
 
     async def load(tier: str) -> Load:
-        return _LOAD
+        return LOAD
 
     async def usage() -> Mapping[str, Mapping[str, float]]:
         return {}
@@ -131,43 +115,6 @@ def _tier(model_id: str, quality: float) -> dict[str, Any]:
         "routing": {"quality": {"default": quality}},
         "fake": {},
     }
-
-
-class InstantTier:
-    """Answers at once, after doing to the body what a real tier does to it."""
-
-    def __init__(self, model_id: str) -> None:
-        self._model_id = model_id
-
-    async def describe(self) -> TierFacts:
-        tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-        tokenizer.pre_tokenizer = Whitespace()
-        return {
-            "model_id": self._model_id,
-            "context_tokens": 8192,
-            "max_num_seqs": 64,
-            "max_num_batched_tokens": 8192,
-            "tokenizer_json": tokenizer.to_str().encode(),
-            "chat_template": _TEMPLATE,
-            "special_tokens": {},
-            "profile": {**_PROFILE},  # type: ignore[typeddict-item]
-            "fingerprint": "instant",
-            "engine": "instant",
-        }
-
-    async def measure(self) -> TierFacts:
-        return await self.describe()
-
-    async def complete(self, call: EngineCall) -> Reply:
-        usage: Usage = {"prompt_tokens": 1, "completion_tokens": 1}
-        return {"status": 200, "body": b'{"choices": []}', "usage": usage, "load": _LOAD}
-
-    async def stream(self, call: EngineCall) -> AsyncGenerator[Head | bytes | Tail, None]:
-        body = with_usage(call["body"])
-        assert wants_usage(body)
-        usage: Usage = {"prompt_tokens": 1, "completion_tokens": 1}
-        yield {"status": 200, "data": b'data: {"choices": []}\n\n', "load": _LOAD}
-        yield {"data": DONE.encode(), "usage": usage, "load": _LOAD}
 
 
 class _OwnCounters:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from serve_app.access.keys.key import Key
 from serve_app.access.limits.limiter import Limiter
 from serve_app.access.limits.permit import Permit
-from serve_app.access.limits.spend import MonthlySpend, until_next_month_s
 from serve_app.access.limits.window import SlidingWindow
+from serve_app.access.spend import MonthlySpend, until_next_month_s
 from serve_app.errors import InvalidRequest, QuotaExceeded, RateLimited
 from tests.unit.access.builders import SharedCounters, a_key
 
@@ -173,6 +173,23 @@ async def test_without_the_counters_each_router_holds_the_limit_alone() -> None:
     async with running(*routers):
         assert await num_admitted([routers[0]], key, 30) == 10
         assert await num_admitted([routers[1]], key, 30) == 10
+
+
+async def test_what_is_spent_while_the_counters_are_away_is_not_forgotten() -> None:
+    counters = SharedCounters()
+    router = counters.router("a")
+    key, _ = a_key(usd_per_month=1.0)
+    (await router.admit(key, 1)).settle(1, usd=0.75)
+    await router._round()
+    counters.is_down = True
+    (await router.admit(key, 1)).settle(1, usd=0.5)
+    await router._round()
+    with pytest.raises(QuotaExceeded):
+        await router.admit(key, 1)
+    # And it is told when they are back
+    counters.is_down = False
+    await router._round()
+    assert counters.books.spend.spent(key.id, counters.today) == 1.25
 
 
 async def test_headers_name_limit_and_rest() -> None:

@@ -7,8 +7,7 @@ from typer.testing import CliRunner
 
 from serve_app.access.binding import refusal
 from serve_app.access.keys.key import read_keys
-from serve_app.access.settings import AuthConfig, safe_engine_kwargs
-from serve_app.app import with_safe_weights
+from serve_app.access.settings import AuthConfig, with_safe_weights
 from serve_app.check.serve_file import check_text
 from serve_app.cli import app as tandem
 from serve_app.haproxy import most_connections
@@ -59,7 +58,6 @@ def test_pickled_weights_are_refused(load_format: str) -> None:
                         ({"load_format": "gguf"}, "gguf")],
 )  # fmt: skip
 def test_an_engine_never_falls_back_to_pickles(given: dict[str, str], used: str) -> None:
-    assert safe_engine_kwargs(given)["load_format"] == used
     tier = {"model_loading_config": {"model_id": "m"}, "engine_kwargs": given}
     spec = a_config(llm_configs=[tier], slo_classes={}).llm_configs[0]
     assert with_safe_weights(spec).engine_kwargs["load_format"] == used

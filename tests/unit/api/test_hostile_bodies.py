@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deployments.messages import Endpoint
 from serve_app.api.parsing.bodies import Parsed, parse_ask, parse_json
-from serve_app.api.parsing.patterns import most_repetitions
+from serve_app.api.parsing.contents.patterns import most_repetitions
 from serve_app.errors import InvalidRequest, TandemError
 from tests.unit.builders import a_config
 

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from serve_app.access.settings import InputConfig
+from serve_app.api.parsing.contents.patterns import require_pattern
 from serve_app.api.parsing.fields import invalid, listed, mapping
-from serve_app.api.parsing.patterns import require_pattern
 from serve_app.errors import InvalidRequest
 
 _TEXTS = ("guided_grammar", "structural_tag", "guided_decoding_backend")
