@@ -11,7 +11,7 @@ from serve_app.check.sizing import PROMPT_TOKENS, SEQUENCE_TOKENS
 def show(report: Report, console: Console) -> None:
     """Prints findings, what fits, what is fast enough, and the verdict."""
     for finding in report.findings:
-        _show_finding(finding, report.file, console)
+        show_finding(finding, report.file, console)
     if report.tiers:
         console.print(_tier_table(report))
     if report.classes:
@@ -28,7 +28,7 @@ def show(report: Report, console: Console) -> None:
     console.print(f"{report.file} is fine.", style="bold green")
 
 
-def _show_finding(finding: Finding, file: str, console: Console) -> None:
+def show_finding(finding: Finding, file: str, console: Console) -> None:
     style = "red" if finding.severity == "error" else "yellow"
     place = f"{file}:{finding.line}" if finding.line else file
     # Not as markup: paths hold square brackets.

@@ -7,9 +7,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from serve_app.commands.check_cluster import check_cluster_file
+
 
 def check(
-    file: Annotated[Path, typer.Argument(help="A Serve config file, such as models.yaml.")],
+    file: Annotated[Path, typer.Argument(help="A Serve config file.")] = Path("models.yaml"),
+    cluster: Annotated[
+        Path | None,
+        typer.Option(help="Check this file of cluster/ instead: does it hold FILE's tiers?"),
+    ] = None,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the report to this file as JSON.")
     ] = None,
@@ -17,13 +23,17 @@ def check(
     """Verify a Serve file before anything starts: every key, every value, memory and speed.
 
     \b
-    Needs no GPU, no network and no running cluster.
+    Needs no GPU, no network and no running cluster. With --cluster: keys and values of a file for
+    `ray up` or KubeRay, room for every replica, list prices, and what AWS must allow.
     Exit code 0: the file is fine; warnings may have been printed, such as a class that only
                  one tier can meet.
     Exit code 1: the file has errors, weights do not fit their GPUs, or no tier can meet a class
                  that says `on_infeasible: reject`.
     Exit code 2: the command was called wrongly, or the file does not exist.
     """
+    if cluster is not None:
+        check_cluster_file(cluster, file, json)
+        return
     # They import pydantic models and rich tables that other subcommands do not need.
     from deployments import engine_schema
     from serve_app.check.report import as_dict, make_report
