@@ -9,10 +9,9 @@ from ray.serve.deployment import Application
 
 from deployments.deployment import deployment_name, tier_deployment
 from deployments.local_models import tandem_home
-from deployments.spec import TierSpec
 from serve_app.access.binding import refusal
 from serve_app.access.counters import Counters
-from serve_app.access.settings import safe_engine_kwargs
+from serve_app.access.settings import with_safe_weights
 from serve_app.api.door.cluster import listening_host
 from serve_app.api.ingress import Router
 from serve_app.check.capacity import missing_resources
@@ -68,13 +67,6 @@ def require_keys(config: AppConfig) -> None:
     why_not = refusal(listening_host(), config.auth)
     if why_not is not None:
         raise RuntimeError(why_not)
-
-
-def with_safe_weights(spec: TierSpec) -> TierSpec:
-    """The tier, reading its weights from a format that holds no code."""
-    if spec.fake is not None:
-        return spec
-    return spec.model_copy(update={"engine_kwargs": safe_engine_kwargs(spec.engine_kwargs)})
 
 
 def _counters(config: AppConfig) -> Application:
