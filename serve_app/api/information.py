@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deployments.adapters import adapted
 from deployments.messages import Load
 from serve_app.access.settings import InputConfig
 from serve_app.api.door.guard import key_of
@@ -15,6 +16,7 @@ from serve_app.api.generate import read_body
 from serve_app.api.parsing.bodies import parse_json
 from serve_app.api.parsing.contents.messages import require_messages
 from serve_app.api.parsing.fields import boolean, shown
+from serve_app.api.parsing.model_names import adapters_listed
 from serve_app.api.responses import JsonResponse
 from serve_app.api.service import Service
 from serve_app.errors import InvalidRequest, TandemError, Unavailable, UnknownModel
@@ -31,9 +33,10 @@ class UnknownDecision(TandemError):
 
 
 async def models(request: Request) -> Response:
-    """The tiers and the virtual models that let the router choose."""
+    """The tiers, their adapters, and the virtual models that let the router choose."""
     service = _service(request)
     tiers = [_tier_card(service, tier) for tier in service.states]
+    tiers += _adapter_cards(service).values()
     names = ["auto", *(f"auto:{name}" for name in service.config.slo_classes)]
     cards = tiers + [_virtual_card(service, name) for name in names]
     key = key_of(request)
@@ -48,6 +51,8 @@ async def model(request: Request) -> Response:
     name = request.path_params["model"]
     if name in service.states:
         return JsonResponse(_tier_card(service, name))
+    if name in (adapters := _adapter_cards(service)):
+        return JsonResponse(adapters[name])
     if name == "auto" or name.removeprefix("auto:") in service.config.slo_classes:
         return JsonResponse(_virtual_card(service, name))
     raise UnknownModel(
@@ -158,6 +163,14 @@ def _tier_card(service: Service, tier: str) -> dict[str, Any]:
         "quality": view.quality,
         "usd_per_hour": view.usd_per_hour,
         "tokens_per_second": round(1 / step_s, 1) if step_s > 0 else None,
+    }
+
+
+def _adapter_cards(service: Service) -> dict[str, dict[str, Any]]:
+    """By name; those that the router can see, loaded or not."""
+    return {
+        (name := adapted(tier, adapter)): _tier_card(service, tier) | {"id": name, "parent": tier}
+        for tier, adapter in adapters_listed(service.config)
     }
 
 

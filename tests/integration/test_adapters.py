@@ -52,6 +52,13 @@ def test_the_router_chooses_among_the_tiers_that_have_the_adapter(
     assert ask(http, model).json()["model"] == "small:billing"
 
 
+def test_adapters_are_listed_beside_the_tiers(http: httpx.Client) -> None:
+    cards = {card["id"]: card for card in http.get("/v1/models").json()["data"]}
+    assert {f"small:{name}" for name in NAMES} <= cards.keys()
+    assert cards["small:support"]["parent"] == "small"
+    assert http.get("/v1/models/small:support").json()["id"] == "small:support"
+
+
 def test_an_unknown_adapter_is_a_404_that_names_those_there_are(http: httpx.Client) -> None:
     reply = ask(http, "small:suport")
     assert reply.status_code == 404

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.adapters import has_adapter
+from deployments.adapters import adapter_names, has_adapter
 from deployments.local_models import resolve_source
 from deployments.spec import TierSpec
 from serve_app.api.parsing.fields import shown
@@ -50,6 +50,17 @@ def read_model_name(name: Any, config: AppConfig) -> Named:
     raise _unknown(name, config)
 
 
+def adapters_listed(config: AppConfig) -> list[tuple[str, str]]:
+    """(tier, adapter) of all adapters in folders that this node sees."""
+    folders = {tier.model_id: _folder(tier) for tier in config.llm_configs if tier.lora_config}
+    return [
+        (tier, adapter)
+        for tier, folder in folders.items()
+        if folder is not None
+        for adapter in adapter_names(folder)
+    ]
+
+
 def _having(adapter: str, tiers: Sequence[TierSpec]) -> frozenset[str] | None:
     """Tiers that have the adapter, or may have it where only they can look.
 
@@ -67,11 +78,15 @@ def _having(adapter: str, tiers: Sequence[TierSpec]) -> frozenset[str] | None:
 def _may_have(tier: TierSpec, adapter: str) -> bool:
     if tier.lora_config is None:
         return False
-    folder = resolve_source(tier.adapters_folder)
+    folder = _folder(tier)
     # A bucket, or a folder of another node: the tier will say.
-    if not isinstance(folder, str) or not Path(folder).is_dir():
-        return True
-    return has_adapter(Path(folder), adapter)
+    return folder is None or has_adapter(folder, adapter)
+
+
+def _folder(tier: TierSpec) -> Path | None:
+    """Where its adapters are, when this node can look there."""
+    folder = resolve_source(tier.adapters_folder)
+    return Path(folder) if isinstance(folder, str) and Path(folder).is_dir() else None
 
 
 def _unknown(name: Any, config: AppConfig) -> UnknownModel:
