@@ -18,7 +18,7 @@ from serve_app.routing.learning.histogram import TOKENS
 from serve_app.routing.learning.knowledge import Knowledge
 from serve_app.routing.lengths import ReplyLength
 
-_SURE = 4.0
+_SURE = 3.3
 _LEAST_S = 1e-6
 _PRECISION = 5e-4
 _MOST_STEPS = 30
@@ -113,8 +113,8 @@ class Forecast:
     def stated_probability(self, limit_s: float) -> float:
         """P(whole reply within `limit_s`) by the model alone: a sum over lengths.
 
-        Only lengths whose time lies within four spreads of the limit need the normal
-        distribution; shorter ones surely fit, longer ones surely do not.
+        Only lengths whose time lies within 3.3 spreads of the limit need the normal
+        distribution; shorter ones surely fit, longer ones surely do not (1 in 2,000 each).
         """
         if limit_s <= 0.0:
             return 0.0

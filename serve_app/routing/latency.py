@@ -116,11 +116,13 @@ def predict(
 
 class MetLoad(NamedTuple):
     """What a reply really met on an average replica, in the mean over its time: sequences (its
-    own included) and the share of time that others' prefills took.
+    own included), the share of time that others' prefills took, and until a slot was free; None
+    where that could not be seen.
     """
 
     sequences: float
     blocked_share: float
+    slot_wait_s: float | None = None
 
 
 def with_met_load(
@@ -129,7 +131,9 @@ def with_met_load(
     """The prediction as it would have been had the load been foreseen."""
     batch = min(max(1.0, met.sequences), float(max_num_seqs))
     step_s = _step_s(profile, batch, met.blocked_share)
-    return predicted._replace(step_s=step_s, batch=batch)
+    slot_wait_s = predicted.slot_wait_s if met.slot_wait_s is None else met.slot_wait_s
+    wait_s = predicted.wait_s - predicted.slot_wait_s + slot_wait_s
+    return predicted._replace(wait_s=wait_s, step_s=step_s, batch=batch, slot_wait_s=slot_wait_s)
 
 
 def _step_s(profile: LatencyProfile, batch: float, blocked_share: float) -> float:

@@ -1,7 +1,7 @@
 """What one tier had taught at one moment. Never changed: whoever holds it can still ask later."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from serve_app.routing.latency import ReplyTime
@@ -10,6 +10,7 @@ from serve_app.routing.learning.errors import Error, ErrorTracker
 from serve_app.routing.learning.speed import Correction
 
 _FORGOTTEN_BY_HALF = 150
+_MOST_KEPT = 64
 
 
 class Unforeseen(NamedTuple):
@@ -47,6 +48,9 @@ class Knowledge:
     unforeseen: Mapping[str, Unforeseen]
     num_replies: int
     offsets: GroupOffsets
+    _by_groups: dict[tuple[str, ...], tuple[Error, Recalibration]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def e2e_error(self, load: str) -> Error:
         """The error at a load: of itself as far as it was seen, else only as wide as the prior."""
@@ -59,6 +63,17 @@ class Knowledge:
 
     def of(self, raw: ReplyTime, groups: tuple[str, ...]) -> Learned:
         """Everything learned, applied to one raw prediction; the first group is its load."""
-        error = self.e2e_error(groups[0])
+        known = self._by_groups.get(groups)
+        if known is None:
+            known = self._known_of(groups)
+        error, recalibration = known
         time = self.correction.applied(raw, self.speed_error.level, error.level)
-        return Learned(groups, time, error, self.offsets.recalibration(groups))
+        return Learned(groups, time, error, recalibration)
+
+    def _known_of(self, groups: tuple[str, ...]) -> tuple[Error, Recalibration]:
+        """Many decisions are made of one tier before it teaches something again."""
+        if len(self._by_groups) >= _MOST_KEPT:
+            self._by_groups.clear()
+        known = self.e2e_error(groups[0]), self.offsets.recalibration(groups)
+        self._by_groups[groups] = known
+        return known

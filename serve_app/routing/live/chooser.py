@@ -3,6 +3,7 @@
 The server's dispatcher and the simulator call the same object; neither knows what is inside.
 """
 
+import math
 from collections.abc import Mapping
 from itertools import chain, islice
 
@@ -76,6 +77,18 @@ class Chooser:
                 best, gain=best.quality - second.quality, is_crowded=not best.is_feasible
             )
 
+    def wanted(self, request: RoutingRequest, decision: Decision, *, now: float) -> None:
+        """Tells the tier that suits a new request best how much it is wanted, served or not."""
+        selected, best = decision.selected, self._best_with_room(request, decision)
+        if best is not None and best is not selected:
+            is_asleep = best.excluded == "starting"
+            work_s = best.idle_e2e_s * request.sequences
+            fill = None if is_asleep else best.fill
+            self._states[best.tier].demand.kept_out(work_s, fill, now=now)
+        if selected is not None:
+            work_s = selected.e2e_s * request.sequences
+            self._states[selected.tier].demand.sent(work_s, selected.fill, now=now)
+
     def start(
         self, request_id: str, request: RoutingRequest, candidate: Candidate, *, now: float
     ) -> None:
@@ -90,7 +103,7 @@ class Chooser:
             slot_s=state.slot_s(candidate),
             share_key=request.share_key,
         )
-        state.ledger.start(request_id, work, now=now)
+        state.ledger.start(request_id, work, now=now, slots=state.slots)
 
     def finish(
         self,
@@ -110,6 +123,24 @@ class Chooser:
         most = candidate.forecast.length.most
         query = length_query(request, candidate.prompt_tokens, candidate.prompt_tokens + most)
         state.observe(candidate, query, outcome, met, now=now)
+
+    def _best_with_room(self, request: RoutingRequest, decision: Decision) -> Candidate | None:
+        """What would be selected if every tier had as many replicas as it wants."""
+        selected, wanted = decision.selected, decision.wanted
+        least = selected.quality if selected is not None and selected.is_feasible else -math.inf
+        asleep = [
+            candidate for candidate in decision.candidates
+            if candidate.excluded == "starting"
+            and candidate.quality > least
+            and (
+                candidate.tier == request.pinned_tier
+                # Nothing is known of a tier that never ran; it is tried once.
+                or not self._states[candidate.tier].has_run
+                or candidate.idle_probability >= request.slo.attainment
+            )
+        ]  # fmt: skip
+        others = asleep if wanted is None else [*asleep, wanted]
+        return max(others, key=lambda candidate: candidate.quality, default=None)
 
     def _views(self, request: RoutingRequest, now: float) -> list[TierView]:
         return [

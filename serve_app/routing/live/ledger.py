@@ -73,6 +73,10 @@ class Ledger:
         self._queued_tokens = 0
         self._queued: set[str] = set()
         self._reports: dict[str, _Report] = {}
+        # Who waits for a slot, by how many sequences will have ended when it is free.
+        self._num_ended = 0
+        self._without_slot: list[tuple[int, str]] = []
+        self._slot_at_s: dict[str, float] = {}
         self._sequence_s = 0.0
         self._prefill_s = 0.0
         self._faded_sequence_s = 0.0
@@ -91,9 +95,17 @@ class Ledger:
     def num_in_flight(self) -> int:
         return len(self._in_flight)
 
-    def start(self, request_id: str, work: Work, *, now: float) -> None:
-        """Notes a request that is sent now."""
+    @property
+    def num_sequences(self) -> int:
+        """Of those in flight; more than requests where `n` is."""
+        return self._sequences
+
+    def start(self, request_id: str, work: Work, *, now: float, slots: float = math.inf) -> None:
+        """Notes a request that is sent now to a tier with so many decode slots."""
         self._average(now)
+        ahead = self._sequences - slots + 1
+        if ahead > 0:
+            heappush(self._without_slot, (self._num_ended + int(ahead), request_id))
         self._in_flight[request_id] = _InFlight(work, now, self._sequence_s, self._prefill_s)
         self._sequences += work.sequences
         self._slot_s += work.slot_s * work.sequences
@@ -111,12 +123,18 @@ class Ledger:
         self._prefill_due(now)
         self._prefilled(request_id)
         del self._in_flight[request_id]
+        self._num_ended += entry.work.sequences
+        while self._without_slot and self._without_slot[0][0] <= self._num_ended:
+            waiting = heappop(self._without_slot)[1]
+            if waiting in self._in_flight:
+                self._slot_at_s[waiting] = now
         self._sequences -= entry.work.sequences
         self._slot_s -= entry.work.slot_s * entry.work.sequences
         self._by_share[entry.work.share_key] -= entry.work.sequences
         if not self._by_share[entry.work.share_key]:
             del self._by_share[entry.work.share_key]
         stayed_s = now - entry.started_at_s
+        slot_wait_s = self._slot_at_s.pop(request_id, entry.started_at_s) - entry.started_at_s
         gain = _TURNOVER_GAIN if self.turnover_s else 1.0
         self.turnover_s += gain * (stayed_s - self.turnover_s)
         if stayed_s <= 0.0:
@@ -126,6 +144,8 @@ class Ledger:
         return MetLoad(
             sequences=(self._sequence_s - entry.sequence_s_before) / per_replica_s,
             blocked_share=max(0.0, others_prefill_s) / per_replica_s,
+            # Whom the slots of other routers' requests went to cannot be seen from here.
+            slot_wait_s=None if self._others(now)[0] >= 1.0 else slot_wait_s,
         )
 
     def sequences_of(self, share_key: str) -> int:

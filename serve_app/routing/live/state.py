@@ -7,6 +7,7 @@ from typing import Any
 from serve_app.routing.calibration import Calibrator
 from serve_app.routing.latency import LatencyProfile, MetLoad, ReplyTime, with_met_load
 from serve_app.routing.lengths import LengthQuery, OutputLengths
+from serve_app.routing.live.demand import Demand, Signal
 from serve_app.routing.live.ledger import Ledger
 from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.live.promises import Promises
@@ -87,11 +88,28 @@ class TierState:
         self.price = ShadowPrice()
         self.ledger = Ledger()
         self.promises = Promises()
+        self.demand = Demand()
         self.num_replicas = 0
 
     @property
     def is_ready(self) -> bool:
         return self._facts is not None and self.num_replicas > 0
+
+    @property
+    def has_run(self) -> bool:
+        """Whether its engine was ever heard of."""
+        return self._facts is not None
+
+    def signal(self, now: float) -> Signal:
+        """How much of it is wanted, for whoever decides how many replicas it has."""
+        max_num_seqs = self._facts.max_num_seqs if self._facts else 1
+        return self.demand.signal(self.ledger.num_sequences, max_num_seqs, now=now)
+
+    @property
+    def slots(self) -> int:
+        """Sequences that all replicas decode at once."""
+        max_num_seqs = self._facts.max_num_seqs if self._facts else 1
+        return max_num_seqs * max(1, self.num_replicas)
 
     def engine_started(self, facts: EngineFacts) -> None:
         """Takes what an engine said; what was learned about another one is forgotten."""
@@ -113,7 +131,6 @@ class TierState:
         """
         settings, facts = self._settings, self._facts
         max_num_seqs = facts.max_num_seqs if facts else 1
-        slots = max_num_seqs * max(1, self.num_replicas)
         silence_s = None if self._observed_at_s is None else now - self._observed_at_s
         return TierView(
             tier=settings.tier,
@@ -133,7 +150,7 @@ class TierState:
             price=self.price,
             trust=_trust(silence_s),
             silence_s=silence_s,
-            used_share=self.ledger.sequences_of(share_key) / slots,
+            used_share=self.ledger.sequences_of(share_key) / self.slots,
             was_crowded=self._was_crowded,
             is_ready=self.is_ready,
             min_prompt_tokens=settings.min_prompt_tokens,

@@ -47,6 +47,17 @@ def test_a_reply_meets_the_prefills_of_others_once_they_begin_and_never_its_own(
     assert met is not None and met.blocked_share == pytest.approx(2.0 / 4.0)
 
 
+def test_the_wait_for_a_slot_is_seen_by_who_ended_before() -> None:
+    # Given one slot, taken, and two who wait for it
+    ledger = Ledger()
+    for name in ("a", "b", "c"):
+        ledger.start(name, some_work(), now=0.0, slots=1)
+    # When the first ends at second 3 and the others at 5 and 9
+    met = [ledger.finish(name, replicas=1, now=at) for name, at in (("a", 3), ("b", 5), ("c", 9))]
+    # Then each has waited for those before it
+    assert [m.slot_wait_s for m in met if m is not None] == [0.0, 3.0, 5.0]
+
+
 def test_an_overdue_reply_is_not_believed_to_end_at_once() -> None:
     ledger = Ledger()
     ledger.start("a", some_work(1.0), now=0.0)
