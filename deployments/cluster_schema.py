@@ -41,7 +41,7 @@ def cluster_file_problems(content: dict[str, Any]) -> list[Problem]:
 
 
 def _schema_problems(content: dict[str, Any]) -> Iterator[Problem]:
-    import jsonschema
+    import jsonschema  # type: ignore[import-untyped]
     import ray.autoscaler
 
     path = Path(ray.autoscaler.__file__).with_name("ray-schema.json")
