@@ -10,6 +10,7 @@ TandemError                     500  internal_error
 ├── NotPermitted                403  insufficient_permissions
 ├── UnknownModel                404  model_not_found
 ├── DeadlineExceeded            408  deadline_exceeded
+├── BodyTooSlow                 408  body_too_slow
 ├── BodyTooLarge                413  body_too_large
 ├── SloInfeasible               422  slo_infeasible
 ├── Saturated                   429  rejected_saturated
@@ -25,6 +26,9 @@ TandemError                     500  internal_error
 
 from collections.abc import Mapping
 from typing import Any
+
+# Of answers given before the body was read: without it servers go on reading what is still sent.
+UNREAD = {"connection": "close"}
 
 
 class TandemError(Exception):
@@ -113,6 +117,19 @@ class DeadlineExceeded(TandemError):
 class BodyTooLarge(TandemError):
     status = 413
     code = "body_too_large"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return super().headers | UNREAD
+
+
+class BodyTooSlow(TandemError):
+    status = 408
+    code = "body_too_slow"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return super().headers | UNREAD
 
 
 class SloInfeasible(TandemError):

@@ -22,7 +22,7 @@ from serve_app.api.responses import (
     with_error_event,
 )
 from serve_app.api.service import Service
-from serve_app.errors import BodyTooLarge, DeadlineExceeded
+from serve_app.errors import BodyTooLarge, BodyTooSlow
 from serve_app.telemetry.explain import explain
 from serve_app.telemetry.records import RequestRecord
 
@@ -63,7 +63,7 @@ async def read_body(request: Request, service: Service) -> bytes:
                     raise _too_large(size, limit)
                 chunks.append(chunk)
     except TimeoutError as err:
-        raise DeadlineExceeded(
+        raise BodyTooSlow(
             f"The body was not there after {timeout_s:g} s (input.body_timeout_s); {size} bytes "
             "were. Send it without pauses."
         ) from err

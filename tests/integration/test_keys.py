@@ -222,15 +222,15 @@ def test_a_revoked_key_is_refused_by_every_router_within_five_seconds(served: Se
     file = str(served.folder / "keys.yaml")
     assert CliRunner().invoke(tandem, ["keys", "revoke", key_id, "--file", file]).exit_code == 0
     revoked_at = time.monotonic()
-    # Then no router serves it any more five seconds later
+    # Then, five seconds later at most, none of the routers serves it any more
     last_served_at = revoked_at
-    while time.monotonic() < revoked_at + 7:
+    while time.monotonic() < last_served_at + 2.5:
+        assert last_served_at < revoked_at + 5
         try:
             ask(client)
             last_served_at = time.monotonic()
         except openai.AuthenticationError as error:
             assert "revoked" in str(error)
-    assert last_served_at - revoked_at < 5
 
 
 def test_no_prompt_no_reply_and_no_key_is_written_anywhere(served: Served) -> None:

@@ -14,7 +14,7 @@ from serve_app.access.keys.key import Key
 from serve_app.access.keys.ring import KeyRing
 from serve_app.access.rights import require_admin
 from serve_app.api.responses import error_response
-from serve_app.errors import InvalidRequest, NotPermitted, TandemError
+from serve_app.errors import UNREAD, InvalidRequest, NotPermitted, TandemError
 
 _SCOPE_KEY = "tandem.key"
 _MOST_HEADERS = 100
@@ -60,7 +60,7 @@ class Guard:
         try:
             key = self._admitted(scope)
         except TandemError as error:
-            await error_response(error)(scope, receive, send)
+            await error_response(error, UNREAD)(scope, receive, send)
             return
         scope[_SCOPE_KEY] = key
         await self._app(scope, receive, send)
