@@ -12,7 +12,20 @@ from serve_app.commands.bench.overhead import overhead
 from serve_app.commands.bench.overload import overload
 from serve_app.commands.bench.peers import peers
 from serve_app.commands.bench.soak import soak
+from serve_app.commands.bench.store import store
 
 bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is compared with.")
-for command in (calibration, decide, edf, fuzz, hostile, load, overhead, overload, peers, soak):
+for command in (
+    calibration,
+    decide,
+    edf,
+    fuzz,
+    hostile,
+    load,
+    overhead,
+    overload,
+    peers,
+    soak,
+    store,
+):
     bench.command()(command)
