@@ -16,7 +16,7 @@ from serve_app.bench.overload.scenario import SLO_S, capacity_per_s, planned
 
 OVERLOAD = 3.0
 _LADDER = (0.6, 0.8, 1.0, 1.2)
-_STEP_S, _OVERLOAD_S = 25.0, 60.0
+_STEP_S, _OVERLOAD_S = 30.0, 60.0
 NUM_STEPS = len(_LADDER) + 1
 
 # Told of each step as it begins.

@@ -24,7 +24,7 @@ def a_try(at_s: float = 15.0, took_s: float = 1.0, status: int | None = 200, **m
     return Try(at_s, took_s, status, SLO_S, **more)
 
 
-def a_phase(*calls: Call, duration_s: float = 20.0) -> Phase:
+def a_phase(*calls: Call, duration_s: float = SLO_S + 10.0) -> Phase:
     return Phase(10.0, duration_s, calls)
 
 
@@ -120,7 +120,7 @@ def test_a_lost_connection_is_a_failure_as_a_5xx_is() -> None:
 def test_goodput_counts_replies_in_time_by_when_they_ended() -> None:
     # Given 10 s after the first reply could have used up its time
     counted, early, late = a_try(), a_try(at_s=1.0), a_try(took_s=SLO_S + 1)
-    after = a_try(at_s=19.5)
+    after = a_try(at_s=SLO_S + 9.5)
     phase = a_phase(*[Call(0.0, one) for one in (counted, early, late, after)])
     assert phase.goodput_per_s == 0.1
 
