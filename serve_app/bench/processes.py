@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 
@@ -46,18 +47,29 @@ def serving(command: Command, address: Address) -> Iterator[Address]:
     Raises:
         ServerFailed: it did not become ready.
     """
-    with command.log.open("wb") as log, uninterrupted():
-        process = subprocess.Popen(
-            [sys.executable, "-c", DIE_WITH_PARENT, *command.arguments],
-            env=os.environ | command.environment,
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    try:
-        _wait_until_ready(process, command, address)
+    with serving_all({address: command}):
         yield address
+
+
+@contextmanager
+def serving_all(commands: Mapping[Address, Command]) -> Iterator[None]:
+    """Runs servers until the end of the block; they start at the same time.
+
+    Raises:
+        ServerFailed: one did not become ready.
+    """
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for command in commands.values():
+            with command.log.open("wb") as log, uninterrupted():
+                processes.append(_start(command, log))
+        for process, (address, command) in zip(processes, commands.items(), strict=True):
+            _wait_until_ready(process, command, address)
+        yield
     finally:
         with uninterrupted():
-            _end(process)
+            for process in processes:
+                _end(process)
 
 
 @contextmanager
@@ -104,6 +116,14 @@ def refuse_taken(addresses: Sequence[Address]) -> None:
                     f"something already listens on {host}:{port}, which this measurement needs; "
                     "stop it first (`ss -ltnp` tells what it is)"
                 )
+
+
+def _start(command: Command, log: BinaryIO) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DIE_WITH_PARENT, *command.arguments],
+        env=os.environ | command.environment,
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+    )  # fmt: skip
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], command: Command, at: Address) -> None:

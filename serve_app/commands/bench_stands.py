@@ -1,7 +1,7 @@
 """The servers that `tandem bench peers` compares: how each is started, and how it is asked."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from serve_app.bench.calibration.live import at_address
 from serve_app.bench.client import Address
 from serve_app.bench.comparison.contenders import Contender, Stand, always, by_length
 from serve_app.bench.overhead.engine import cheapest
-from serve_app.bench.peers.bare_vllm import bare_vllm
-from serve_app.bench.peers.litellm import litellm_proxy
+from serve_app.bench.peers import bare_vllm, litellm
 from serve_app.bench.peers.litellm_tiers import ALONE, AUTO, tiered
 from serve_app.bench.peers.ray_serve_llm import ray_serve_llm, wait_until_it_answers
+from serve_app.bench.processes import serving_all
 from serve_app.bench.traffic.workload import ROUTED
 from serve_app.commands.bench_server import HOST, TANDEM, started, tandem
 from serve_app.commands.instance import log_file
@@ -102,13 +102,13 @@ def _tandem(machines: Machines) -> Iterator[None]:
 
 @contextmanager
 def _bare(machines: Machines) -> Iterator[None]:
-    tiers = list(zip((machines.small, machines.large), _BARE, strict=True))
-    with ExitStack() as stack:
-        for tier, address in tiers:
-            log = machines.folder / f"bare-{tier.model_id}.log"
-            stack.enter_context(bare_vllm(tier, address, log))
-        settings = tiered({tier.model_id: address for tier, address in tiers})
-        stack.enter_context(litellm_proxy(machines.litellm, _LITELLM, settings, machines.folder))
+    backends = dict(zip((machines.small.model_id, machines.large.model_id), _BARE, strict=True))
+    proxy = litellm.command(machines.litellm, _LITELLM, tiered(backends), machines.folder)
+    engines = {
+        address: bare_vllm.command(tier, address, machines.folder / f"bare-{tier.model_id}.log")
+        for tier, address in zip((machines.small, machines.large), _BARE, strict=True)
+    }
+    with serving_all({**engines, _LITELLM: proxy}):
         yield
 
 

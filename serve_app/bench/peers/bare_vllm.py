@@ -18,6 +18,11 @@ def bare_vllm(tier: TierSpec, address: Address, log: Path) -> AbstractContextMan
     Raises:
         ServerFailed: on entry, when it does not start.
     """
+    return serving(command(tier, address, log), address)
+
+
+def command(tier: TierSpec, address: Address, log: Path) -> Command:
+    """How that server is started."""
     source = tier.model_loading_config.model_source or tier.model_id
     arguments = (
         # The `vllm` command does not know the CPU build by its name; the module does.
@@ -30,7 +35,7 @@ def bare_vllm(tier: TierSpec, address: Address, log: Path) -> AbstractContextMan
         *flags(tier.engine_kwargs),
     )  # fmt: skip
     environment = dict((tier.runtime_env or {}).get("env_vars", {})) | {"HF_HUB_OFFLINE": "1"}
-    return serving(Command(arguments, environment, "/health", log), address)
+    return Command(arguments, environment, "/health", log)
 
 
 def flags(engine_kwargs: Mapping[str, Any]) -> list[str]:

@@ -39,8 +39,8 @@ def instant_backends(addresses: Sequence[Address], folder: Path) -> Iterator[Non
     with ExitStack() as stack:
         for address in addresses:
             arguments = (sys.executable, str(_BACKEND), str(address.port))
-            command = Command(arguments, {}, "/", folder / f"backend-{address.port}.log")
-            stack.enter_context(serving(command, address))
+            backend = Command(arguments, {}, "/", folder / f"backend-{address.port}.log")
+            stack.enter_context(serving(backend, address))
         yield
 
 
@@ -58,6 +58,12 @@ def litellm_proxy(
     Raises:
         ServerFailed: it did not start.
     """
+    with serving(command(python, address, settings, folder), address) as ready:
+        yield ready
+
+
+def command(python: Path, address: Address, settings: Mapping[str, Any], folder: Path) -> Command:
+    """How the proxy is started; its configuration file is written."""
     config = folder / "litellm.yaml"
     # JSON is YAML.
     config.write_text(json.dumps(settings, indent=2) + "\n")
@@ -72,9 +78,7 @@ def litellm_proxy(
         # Tandem is measured without API keys too.
         "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
     }  # fmt: skip
-    command = Command(arguments, environment, "/health/liveliness", folder / "litellm.log")
-    with serving(command, address) as ready:
-        yield ready
+    return Command(arguments, environment, "/health/liveliness", folder / "litellm.log")
 
 
 def configuration(backends: Sequence[Address]) -> dict[str, Any]:

@@ -3,23 +3,16 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from serve_app.bench.overhead.measures import quantile
-from serve_app.bench.soak.processes import Sample, Trace
+from serve_app.bench.soak.growth import NUM_WINDOWS, WARM_UP_SHARE, Growth
 from serve_app.bench.soak.run import Soaked
 from serve_app.bench.targets import Target, Verdict, table_of
 from serve_app.bench.traffic.scores import scores
-
-_MB = 1e6
-_NUM_WINDOWS = 12
-# Caches fill and allocators settle before memory tells anything.
-_WARM_UP_SHARE = 0.25
-_LEAST_SAMPLES = 4
 
 _FAILURES = Target("5xx or no answer", high=0.0)
 _MEMORY = Target("steepest memory growth of a process", "MB/h", high=25.0)
@@ -29,50 +22,13 @@ _REPLACED = Target("processes that ended meanwhile", high=0.0)
 _LATENESS = Target("load tool's own lateness, p99", "ms", high=50.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """How a process changed once it was warm.
-
-    descriptors: medians of the first and of the last quarter of what was looked at.
-    cpu_share: of one core, over the whole run.
-    """
-
-    name: str
-    pid: int
-    first_mb: float
-    last_mb: float
-    mb_per_hour: float
-    descriptors: tuple[float, float]
-    cpu_share: float
-
-
-def growth(trace: Trace, duration_s: float) -> Growth | None:
-    """None for a process that was not there long enough to have a slope."""
-    warm = [sample for sample in trace.samples if sample.at_s >= _WARM_UP_SHARE * duration_s]
-    if len(warm) < _LEAST_SAMPLES:
-        return None
-    memory_mb = [sample.uss_bytes / _MB for sample in warm]
-    hours = [sample.at_s / 3600 for sample in warm]
-    quarter = max(1, len(warm) // 4)
-    first, last = trace.samples[0], trace.samples[-1]
-    return Growth(
-        name=trace.name,
-        pid=trace.pid,
-        first_mb=first.uss_bytes / _MB,
-        last_mb=last.uss_bytes / _MB,
-        mb_per_hour=statistics.linear_regression(hours, memory_mb).slope,
-        descriptors=(_descriptors(warm[:quarter]), _descriptors(warm[-quarter:])),
-        cpu_share=(last.cpu_s - first.cpu_s) / max(1e-9, last.at_s - first.at_s),
-    )
-
-
 def p90_by_window(soaked: Soaked) -> list[float]:
     """P90 of the whole reply in seconds, by when the request was due; infinite without replies."""
-    width_s = soaked.duration_s / _NUM_WINDOWS
-    windows: list[list[float]] = [[] for _ in range(_NUM_WINDOWS)]
+    width_s = soaked.duration_s / NUM_WINDOWS
+    windows: list[list[float]] = [[] for _ in range(NUM_WINDOWS)]
     for record in soaked.records:
         if record.is_served:
-            windows[min(_NUM_WINDOWS - 1, int(record.at_s / width_s))].append(record.e2e_s)
+            windows[min(NUM_WINDOWS - 1, int(record.at_s / width_s))].append(record.e2e_s)
     return [quantile(window, 0.9) if window else math.inf for window in windows]
 
 
@@ -116,6 +72,7 @@ def as_document(
                 "first_mb": round(one.first_mb, 1),
                 "last_mb": round(one.last_mb, 1),
                 "mb_per_hour": round(one.mb_per_hour, 2),
+                "by_twelfth_mb": [round(value, 1) for value in one.by_twelfth_mb],
                 "descriptors": list(one.descriptors),
                 "cpu_share": round(one.cpu_share, 4),
             }
@@ -163,16 +120,12 @@ def _processes(document: dict[str, Any]) -> Table:
 def _ended(soaked: Soaked) -> int:
     """Processes that were there once warm and were gone at the last look."""
     last_s = max((t.samples[-1].at_s for t in soaked.traces), default=0.0)
-    warm_s = _WARM_UP_SHARE * soaked.duration_s
+    warm_s = WARM_UP_SHARE * soaked.duration_s
     return sum(
         trace.samples[-1].at_s < last_s
         for trace in soaked.traces
         if any(sample.at_s >= warm_s for sample in trace.samples)
     )
-
-
-def _descriptors(samples: Sequence[Sample]) -> float:
-    return statistics.median(sample.descriptors for sample in samples)
 
 
 def _seconds(value: float | None) -> str:

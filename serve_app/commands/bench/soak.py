@@ -14,6 +14,7 @@ from serve_app.bench.client import Address, post
 from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.processes import alone, refuse_taken
 from serve_app.bench.soak import report, run, scenario
+from serve_app.bench.soak.growth import growth
 from serve_app.bench.soak.processes import Watch
 from serve_app.bench.traffic.open_loop import Target
 from serve_app.bench.traffic.records import write_records
@@ -92,7 +93,7 @@ def _measure(folder: Path, load: _Load, records: Path | None, console: Console) 
             seen = asyncio.run(_run(Watch(instance.processes), load, say))
     if records is not None:
         write_records(records, seen.records)
-    found = (report.growth(trace, load.duration_s) for trace in seen.traces)
+    found = (growth(trace, load.duration_s) for trace in seen.traces)
     grown = [one for one in found if one is not None]
     judged = report.verdicts(seen, grown)
     document = report.as_document(

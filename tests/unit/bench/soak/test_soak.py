@@ -13,6 +13,7 @@ from rich.console import Console
 
 from serve_app.bench.client import Address, post
 from serve_app.bench.soak import report, scenario
+from serve_app.bench.soak.growth import growth
 from serve_app.bench.soak.processes import Sample, Trace, Watch, title
 from serve_app.bench.soak.run import Soaked, soak
 from serve_app.bench.traffic.open_loop import Target
@@ -44,19 +45,20 @@ def a_soak(*traces: Trace, records: Any = None) -> Soaked:
 
 
 def missed(soaked: Soaked) -> set[str]:
-    grown = [one for one in (report.growth(t, DURATION_S) for t in soaked.traces) if one]
+    grown = [one for one in (growth(t, DURATION_S) for t in soaked.traces) if one]
     return {v.target.name for v in report.verdicts(soaked, grown) if not v.is_met}
 
 
 def test_growth_is_what_comes_after_the_caches_are_full() -> None:
-    grown = report.growth(a_trace(mb_per_hour=12.0), DURATION_S)
+    grown = growth(a_trace(mb_per_hour=12.0), DURATION_S)
     assert grown is not None
     assert grown.mb_per_hour == pytest.approx(12.0, abs=0.5)
     assert (grown.first_mb, grown.cpu_share) == (50.0, pytest.approx(0.1))
+    assert len(grown.by_twelfth_mb) == 12 and grown.by_twelfth_mb[0] < 60 < grown.by_twelfth_mb[-1]
 
 
 def test_a_process_that_was_hardly_there_has_no_slope() -> None:
-    assert report.growth(a_trace(until_s=120.0), DURATION_S) is None
+    assert growth(a_trace(until_s=120.0), DURATION_S) is None
 
 
 def test_a_steady_soak_meets_every_target() -> None:
@@ -86,7 +88,7 @@ def test_a_time_without_replies_is_the_slowest() -> None:
 
 def test_the_report_is_json_and_shows_every_process() -> None:
     soaked = a_soak(a_trace(name="router"), a_trace(name="haproxy"))
-    grown = [one for one in (report.growth(t, DURATION_S) for t in soaked.traces) if one]
+    grown = [one for one in (growth(t, DURATION_S) for t in soaked.traces) if one]
     judged = report.verdicts(soaked, grown)
     document = report.as_document(soaked, grown, judged, machine=MACHINE, versions={})
     shown = io.StringIO()
