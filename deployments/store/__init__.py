@@ -1,6 +1,7 @@
 """Models on S3 or in a shared folder: published whole, pulled once per node, checked by SHA-256.
 
 manifest   which files a model has, in which pieces, with their sums
+hashing    a folder's files and their sums
 places/    where models lie: `s3://bucket/prefix` or a folder
 push       a folder becomes a published model
 pull       a published model becomes a folder

@@ -1,4 +1,4 @@
-"""Which files a model has. A folder in, a Manifest out, and its JSON; knows no storage.
+"""Which files a model has, and the JSON that says so; knows no storage and reads no files.
 
 Large files are cut into pieces, each an object of its own: what a killed transfer had finished
 stays finished.
@@ -6,10 +6,9 @@ stays finished.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from deployments.store.places.types import StoreFailed
@@ -17,10 +16,6 @@ from deployments.store.places.types import StoreFailed
 MANIFEST = "tandem-store.json"
 PIECE_BYTES = 256 * 2**20
 _FORMAT = 1
-_BLOCK_BYTES = 2**20
-_HASHING_THREADS = 4
-# Counts bytes that were read, sent or received, as they are.
-OnBytes = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +81,7 @@ def read_manifest(data: bytes, uri: str) -> Manifest:
         _refuse_outside(version)
         files = tuple(_read_file(name, version, entry) for name, entry in document["files"].items())
         manifest = Manifest(version, files)
-        if _version_of(files) != version:
+        if version_of(files) != version:
             raise ValueError("its version does not fit the files it lists")
     except (ValueError, LookupError, TypeError, AttributeError) as err:
         raise StoreFailed(
@@ -101,7 +96,7 @@ def _read_file(name: str, version: str, entry: dict[str, Any]) -> ModelFile:
     num_bytes = int(entry["bytes"])
     if sum(size for size, _ in sums) != num_bytes or any(size < 0 for size, _ in sums):
         raise ValueError(f"the pieces of {name!r} do not add up to {num_bytes} bytes")
-    return ModelFile(name, num_bytes, str(entry["sha256"]), _pieces(name, version, sums))
+    return ModelFile(name, num_bytes, str(entry["sha256"]), cut(name, version, sums))
 
 
 def _refuse_outside(name: str) -> None:
@@ -110,94 +105,8 @@ def _refuse_outside(name: str) -> None:
         raise ValueError(f"{name!r} is no path inside the model")
 
 
-def make_manifest(folder: Path, piece_bytes: int | None, on_bytes: OnBytes) -> Manifest:
-    """Reads every file of the folder once, four at a time.
-
-    Args:
-        piece_bytes: larger files are cut into pieces of so many bytes; None keeps them whole.
-
-    Raises:
-        StoreFailed: the folder is missing or empty.
-    """
-    paths = model_files(folder)
-
-    def sums(path: Path) -> tuple[str, list[tuple[int, str]]]:
-        return _sums(path, piece_bytes, on_bytes)
-
-    with ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        hashed = list(pool.map(sums, paths))
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    unversioned = tuple(
-        ModelFile(name, sum(size for size, _ in pieces), sha256, ())
-        for name, (sha256, pieces) in zip(names, hashed, strict=True)
-    )
-    version = _version_of(unversioned)
-    files = tuple(
-        ModelFile(file.name, file.num_bytes, file.sha256, _pieces(file.name, version, pieces))
-        for file, (_, pieces) in zip(unversioned, hashed, strict=True)
-    )
-    return Manifest(version, files)
-
-
-def model_files(folder: Path) -> list[Path]:
-    """The files of a model folder, without what git, this store and downloads leave in it.
-
-    Raises:
-        StoreFailed: the folder is missing or has no file.
-    """
-    if not folder.is_dir():
-        raise StoreFailed(str(folder), "read", "it is no folder", "Name a folder with a model.")
-    inside = ((path, path.relative_to(folder)) for path in sorted(folder.rglob("*")))
-    found = [
-        path for path, name in inside
-        if path.is_file() and name.as_posix() != MANIFEST
-        and not any(part.startswith(".") for part in name.parts)
-    ]  # fmt: skip
-    if not found:
-        raise StoreFailed(
-            str(folder), "read", "it has no files", "Name a folder with a model; hidden files "
-            "do not count.",
-        )  # fmt: skip
-    return found
-
-
-def _sums(
-    path: Path, piece_bytes: int | None, on_bytes: OnBytes
-) -> tuple[str, list[tuple[int, str]]]:
-    """SHA-256 of the file, and bytes and SHA-256 of each of its pieces."""
-    whole = hashlib.sha256()
-    pieces: list[tuple[int, str]] = []
-    is_cut = piece_bytes is not None and path.stat().st_size > piece_bytes
-    with path.open("rb") as file:
-        if not is_cut or piece_bytes is None:
-            size = sum(_hashed(file, None, (whole,), on_bytes))
-            return whole.hexdigest(), [(size, whole.hexdigest())]
-        while True:
-            part = hashlib.sha256()
-            size = sum(_hashed(file, piece_bytes, (whole, part), on_bytes))
-            if size == 0:
-                return whole.hexdigest(), pieces
-            pieces.append((size, part.hexdigest()))
-
-
-def _hashed(
-    file: Any, limit: int | None, hashes: Iterable[Any], on_bytes: OnBytes
-) -> Iterator[int]:
-    """Feeds at most `limit` bytes of the file to the hashes; the size of each block read."""
-    left = limit
-    while left is None or left > 0:
-        block = file.read(_BLOCK_BYTES if left is None else min(_BLOCK_BYTES, left))
-        if not block:
-            return
-        for each in hashes:
-            each.update(block)
-        on_bytes(len(block))
-        if left is not None:
-            left -= len(block)
-        yield len(block)
-
-
-def _pieces(name: str, version: str, sums: list[tuple[int, str]]) -> tuple[Piece, ...]:
+def cut(name: str, version: str, sums: list[tuple[int, str]]) -> tuple[Piece, ...]:
+    """The pieces of a file whose bytes and SHA-256 these are, in order."""
     offset, pieces = 0, []
     for index, (num_bytes, sha256) in enumerate(sums):
         suffix = "" if len(sums) == 1 else f".piece-{index:05d}"
@@ -206,6 +115,7 @@ def _pieces(name: str, version: str, sums: list[tuple[int, str]]) -> tuple[Piece
     return tuple(pieces)
 
 
-def _version_of(files: Iterable[ModelFile]) -> str:
+def version_of(files: Iterable[ModelFile]) -> str:
+    """Names the content: the same for the same files, however they are cut."""
     lines = (f"{file.sha256}  {file.name}\n" for file in sorted(files, key=lambda f: f.name))
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]

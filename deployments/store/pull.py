@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from deployments.store.journal import Journal
-from deployments.store.manifest import MANIFEST, Manifest, OnBytes, Piece, read_manifest
-from deployments.store.places.types import Place, StoreFailed
+from deployments.store.manifest import MANIFEST, Manifest, Piece, read_manifest
+from deployments.store.places.types import OnBytes, Place, StoreFailed
 from deployments.store.places.window import Window
 from deployments.store.push import StartPhase, run_all
 from deployments.weights.keep import locked

@@ -8,16 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployments.store.manifest import (
-    MANIFEST,
-    PIECE_BYTES,
-    Manifest,
-    OnBytes,
-    Piece,
-    make_manifest,
-    read_manifest,
-)
-from deployments.store.places.types import Place
+from deployments.store.hashing import make_manifest
+from deployments.store.manifest import MANIFEST, PIECE_BYTES, Manifest, Piece, read_manifest
+from deployments.store.places.types import OnBytes, Place
 
 # Few at once, each in parallel parts: what a kill interrupts is little.
 _PIECES_AT_ONCE = 4

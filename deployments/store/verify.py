@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deployments.store.manifest import MANIFEST, OnBytes, Piece, read_manifest
-from deployments.store.places.types import Place, StoreFailed
+from deployments.store.manifest import MANIFEST, Piece, read_manifest
+from deployments.store.places.types import OnBytes, Place, StoreFailed
 from deployments.store.push import StartPhase, published_manifest, run_all
 
 

@@ -12,9 +12,10 @@ from typing import Any
 from ray.llm._internal.common.callbacks.base import CallbackBase
 
 from deployments.local_models import tandem_home
-from deployments.store.manifest import Manifest, OnBytes
+from deployments.store.manifest import Manifest
 from deployments.store.node.cache import Held, node_cache
 from deployments.store.places import open_place
+from deployments.store.places.types import OnBytes
 from deployments.store.push import published_manifest
 from deployments.store.verify import not_published
 

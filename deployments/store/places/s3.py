@@ -6,13 +6,13 @@ call: it costs 0.3 s and 20 MB.
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from deployments.store.places.folder import wrong_size
+from deployments.store.places.s3_errors import code_of, failing, remedy_for
 from deployments.store.places.types import OnBytes, StoreFailed
 from deployments.store.places.window import Window
 
@@ -23,19 +23,6 @@ _PART_BYTES = 32 * 2**20
 # Requests at once, over all files; 20 fill 25 Gbit/s from S3, where one brings some 90 MB/s.
 _REQUESTS = 20
 _DELETE_AT_ONCE = 1000
-_REMEDIES = {
-    "NoSuchBucket": "Create the bucket, or correct its name.",
-    "AccessDenied": (
-        "Allow s3:GetObject and s3:ListBucket, to push also s3:PutObject, to collect garbage "
-        "s3:DeleteObject; cluster/iam/ has such policies."
-    ),
-    "404": "Push the model again: an object that its manifest lists is gone.",
-    "NoSuchKey": "Push the model again: an object that its manifest lists is gone.",
-}
-_REMEDY = (
-    "Check the AWS credentials, region and AWS_ENDPOINT_URL, and that the endpoint can be reached "
-    "from here."
-)
 
 
 class S3Place:
@@ -54,11 +41,11 @@ class S3Place:
     def read(self, key: str) -> bytes | None:
         from botocore.exceptions import ClientError
 
-        with self._failing("read"):
+        with failing(self.uri, "read"):
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
             except ClientError as err:
-                if _code(err) == "NoSuchKey":
+                if code_of(err) == "NoSuchKey":
                     return None
                 raise
             with answer["Body"] as body:
@@ -66,7 +53,7 @@ class S3Place:
             return data
 
     def write(self, key: str, data: bytes) -> None:
-        with self._failing("written"):
+        with failing(self.uri, "written"):
             self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
 
     def sizes(self) -> dict[str, int]:
@@ -80,13 +67,13 @@ class S3Place:
 
     def upload(self, file: Path, offset: int, num_bytes: int, key: str, on_bytes: OnBytes) -> None:
         subscriber = _subscriber(num_bytes, on_bytes)
-        with self._failing("written"), Window.reading(file, offset, num_bytes) as window:
+        with failing(self.uri, "written"), Window.reading(file, offset, num_bytes) as window:
             self._transfers.upload(
                 window, self._bucket, self._prefix + key, subscribers=[subscriber]
             ).result()
 
     def download(self, key: str, num_bytes: int, target: BinaryIO, on_bytes: OnBytes) -> None:
-        with self._failing("read"):
+        with failing(self.uri, "read"):
             head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
             if head["ContentLength"] != num_bytes:
                 raise wrong_size(self.uri, key, head["ContentLength"], num_bytes)
@@ -97,11 +84,11 @@ class S3Place:
 
     def copy(self, key: str, to: str) -> None:
         source = {"Bucket": self._bucket, "Key": self._prefix + key}
-        with self._failing("written"):
+        with failing(self.uri, "written"):
             self._transfers.copy(source, self._bucket, self._prefix + to).result()
 
     def delete(self, keys: list[str]) -> None:
-        with self._failing("deleted"):
+        with failing(self.uri, "deleted"):
             for start in range(0, len(keys), _DELETE_AT_ONCE):
                 batch = keys[start : start + _DELETE_AT_ONCE]
                 objects = [{"Key": self._prefix + key} for key in batch]
@@ -111,12 +98,12 @@ class S3Place:
                 for error in answer.get("Errors", []):
                     raise StoreFailed(
                         self.uri, "deleted", f"{error['Key']}: {error['Message']}",
-                        _REMEDIES.get(error["Code"], _REMEDY),
+                        remedy_for(error["Code"]),
                     )  # fmt: skip
 
     def abort_unfinished(self, older_than_s: float) -> int:
         count = 0
-        with self._failing("deleted"):
+        with failing(self.uri, "deleted"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._bucket, Prefix=self._prefix
             )
@@ -135,7 +122,7 @@ class S3Place:
             self._client.close()
 
     def _objects(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        with self._failing("listed"):
+        with failing(self.uri, "listed"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix
             )
@@ -172,19 +159,6 @@ class S3Place:
         )
         return create_transfer_manager(self._client, config)
 
-    @contextmanager
-    def _failing(self, verb: str) -> Iterator[None]:
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except ClientError as err:
-            remedy = _REMEDIES.get(_code(err), _REMEDY)
-            raise StoreFailed(self.uri, verb, _reason(err), remedy) from err
-        except (BotoCoreError, Boto3Error, OSError, ValueError) as err:
-            raise StoreFailed(self.uri, verb, _reason(err), _REMEDY) from err
-
 
 def _subscriber(num_bytes: int, on_bytes: OnBytes, etag: str | None = None) -> Any:
     from s3transfer.subscribers import BaseSubscriber  # type: ignore[import-untyped]
@@ -200,12 +174,3 @@ def _subscriber(num_bytes: int, on_bytes: OnBytes, etag: str | None = None) -> A
             on_bytes(bytes_transferred)
 
     return Subscriber()
-
-
-def _code(err: Any) -> str:
-    return str(err.response["Error"]["Code"])
-
-
-def _reason(err: Exception) -> str:
-    """One line of what botocore says; a bad AWS_ENDPOINT_URL is a bare ValueError there."""
-    return " ".join(str(err).split()).rstrip(".")

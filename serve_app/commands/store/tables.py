@@ -15,8 +15,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from deployments.store.manifest import Manifest, OnBytes
+from deployments.store.manifest import Manifest
 from deployments.store.node.cache import CachedModel
+from deployments.store.places.types import OnBytes
 
 
 @contextmanager

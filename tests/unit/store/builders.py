@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deployments.store.manifest import Manifest, OnBytes
+from deployments.store.manifest import Manifest
 from deployments.store.places.folder import FolderPlace
+from deployments.store.places.types import OnBytes
 from deployments.store.push import push
 
 PIECE_BYTES = 1000

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.store.manifest import Manifest, make_manifest, read_manifest
+from deployments.store.hashing import make_manifest
+from deployments.store.manifest import Manifest, read_manifest
 from deployments.store.places import open_place
 from deployments.store.places.types import StoreFailed
 from deployments.store.places.window import Window
