@@ -31,10 +31,10 @@ def part_folder(target: Path) -> Path:
 def is_whole(folder: Path, manifest: Manifest) -> bool:
     """Whether the folder was pulled to its end and every file still has its size."""
     try:
-        data = (folder / MANIFEST).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+        is_same = read_manifest((folder / MANIFEST).read_bytes(), str(folder)) == manifest
+    except (FileNotFoundError, NotADirectoryError, StoreFailed):
         return False
-    if read_manifest(data, str(folder)) != manifest:
+    if not is_same:
         return False
     return all(_has_size(folder / file.name, file.num_bytes) for file in manifest.files)
 
@@ -50,6 +50,9 @@ def reserve(manifest: Manifest, target: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
+            if os.fstat(handle).st_size > file.num_bytes:
+                # Left by an unfinished pull of another version.
+                os.ftruncate(handle, file.num_bytes)
             if file.num_bytes:
                 os.posix_fallocate(handle, 0, file.num_bytes)
         finally:
@@ -78,8 +81,9 @@ def pull(place: Place, manifest: Manifest, target: Path, start_phase: StartPhase
 
     journal.begin(finished)
     run_all(fetch, missing)
-    journal.remove()
     _publish(part, manifest, target)
+    # Last: a pull that is killed before the rename finds its pieces again.
+    Journal(target / _JOURNAL).remove()
     return num_bytes
 
 
@@ -163,11 +167,14 @@ def _is_good(part: Path, piece: Piece, on_bytes: OnBytes) -> bool:
 
 def _publish(part: Path, manifest: Manifest, target: Path) -> None:
     """Turns the part into the model: only its own files, its manifest last, then the rename."""
-    names = {file.name for file in manifest.files}
+    names = {_JOURNAL, *(file.name for file in manifest.files)}
     for path in sorted(part.rglob("*")):
         if path.is_file() and path.relative_to(part).as_posix() not in names:
             path.unlink()
-    (part / MANIFEST).write_bytes(manifest.to_json())
+    with (part / MANIFEST).open("wb") as file:
+        file.write(manifest.to_json())
+        file.flush()
+        os.fsync(file.fileno())
     if target.exists():
         # A folder cannot replace a full one in one step.
         shutil.rmtree(target)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployments.store.hashing import make_manifest
+from deployments.store.hashing import make_manifest, model_files
 from deployments.store.manifest import MANIFEST, PIECE_BYTES, Manifest, Piece, read_manifest
 from deployments.store.places.types import OnBytes, Place
 
@@ -50,7 +50,7 @@ def push(
     Raises:
         StoreFailed: the folder has no files, or the place refuses.
     """
-    folder_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    folder_bytes = sum(path.stat().st_size for path in model_files(folder))
     manifest = make_manifest(folder, piece_bytes, start_phase("hashing", folder_bytes))
     published = published_manifest(place)
     there = {} if is_overwriting else place.sizes()

@@ -213,3 +213,29 @@ def test_progress_counts_every_byte_once(model: Path, place: FolderPlace, tmp_pa
 
     assert phases.told == phases.counted
     assert phases.told == {"hashing": 3510, "sending": 3510, "checking": 0, "fetching": 3510}
+
+
+def test_what_another_version_left_unfinished_does_not_get_into_the_model(
+    model: Path, place: FolderPlace, tmp_path: Path
+) -> None:
+    # Given an unfinished pull of a version whose file was longer
+    manifest, target = published(model, place), tmp_path / "pulled"
+    with pytest.raises(KeyboardInterrupt):
+        pull_folder(FailingPlace(Path(place.uri), 1), manifest, target, unseen)
+    # When a version with a shorter one is pulled to the same folder
+    (model / "weights.bin").write_bytes(b"short")
+    pull_folder(place, published(model, place), target, unseen)
+    # Then it is what was published
+    assert contents(target) == contents(model)
+
+
+def test_a_pulled_folder_whose_manifest_is_damaged_is_pulled_again(
+    model: Path, place: FolderPlace, tmp_path: Path
+) -> None:
+    manifest, target = published(model, place), tmp_path / "pulled"
+    pull_folder(place, manifest, target, unseen)
+    (target / "tandem-store.json").write_bytes(b"")
+
+    pull_folder(place, manifest, target, unseen)
+
+    assert is_whole(target, manifest)
