@@ -96,6 +96,8 @@ def _with_local_source(spec: TierSpec) -> dict[str, Any]:
     loading = config["model_loading_config"]
     if loading.get("model_source") is not None:
         loading["model_source"] = resolve_source(loading["model_source"])
-    if str(loading.get("model_source")).startswith(("s3://", "file://")):
+    source = str(loading.get("model_source"))
+    # `s3://anonymous@bucket` is a form of Ray's own, for buckets that ask for no credentials.
+    if source.startswith(("s3://", "file://")) and not source.startswith("s3://anonymous@"):
         config.setdefault("callback_config", _FROM_STORE)
     return config
