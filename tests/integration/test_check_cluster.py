@@ -80,6 +80,7 @@ def test_a_planted_typo_is_an_error_on_its_line(
         ("onprem.yaml", "head_ip:", "hed_ip:", "head_ip"),
         ("onprem.yaml", "A6000: 2}", "A600: 2}", "replicas, and when all tiers do"),
         ("kuberay/rayservice.yaml", '"2.60.0"', '"2.59.0"', "must agree"),
+        ("kuberay/rayservice.yaml", "containers:", "volumes:", "its nodes cannot be read"),
         ("kuberay/rayservice.yaml", "max_model_len: 4096", "max_model_len: 8192", "models.yaml"),
     ],
 )

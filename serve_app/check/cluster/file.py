@@ -55,9 +55,14 @@ def check_cluster(
         return CheckedCluster(str(file), tuple(findings))
     content = document.data
     is_pods = is_kuberay(content)
-    nodes = kuberay_nodes(content) if is_pods else launcher_nodes(content)
-    max_workers = sum(n.num_at_most for n in nodes) if is_pods else content["max_workers"]
-    fits = fit(tiers, nodes, max_workers)
+    try:
+        nodes = kuberay_nodes(content) if is_pods else launcher_nodes(content)
+    except (LookupError, TypeError, ValueError, AttributeError) as err:
+        # Neither Ray's schema nor a list of keys says that a pod must have a container.
+        findings.append(Finding((), f"its nodes cannot be read: {type(err).__name__}: {err}"))
+        return CheckedCluster(str(file), tuple(findings))
+    num_workers = sum(node.num_at_most for node in nodes)
+    fits = fit(tiers, nodes, num_workers if is_pods else content.get("max_workers", num_workers))
     findings += _say_of_fits(document, fits.tiers, nodes)
     actions = None
     if not is_pods and content["provider"]["type"] == "aws":
@@ -100,9 +105,11 @@ def _find_in_service(
     yield from wrong
     if wrong:
         return
-    spec = content["spec"]
-    served = parse(spec["serveConfigV2"]).data
-    if served != for_pods(models):
+    spec = content.get("spec")
+    if not isinstance(spec, dict) or not isinstance(spec.get("rayClusterConfig"), dict):
+        yield document.at(("spec",), "a RayService needs spec.rayClusterConfig")
+        return
+    if parse(str(spec.get("serveConfigV2", ""))).data != for_pods(models):
         yield document.at(
             ("spec", "serveConfigV2"),
             "it is not what models.yaml says, with host 0.0.0.0 and keys from the environment; "
