@@ -142,6 +142,12 @@ class TierSpec(Strict):
         return self.model_loading_config.model_id
 
     @property
+    def may_sleep(self) -> bool:
+        """Whether it may have no replica, and starts one when it is wanted."""
+        scaling = self.deployment_config.get("autoscaling_config") or {}
+        return bool(scaling.get("min_replicas", 1) == 0)
+
+    @property
     def adapters_folder(self) -> str | None:
         """Where the tier's adapters are, as written; None without adapters or for a bucket."""
         location = (self.lora_config or {}).get(_ADAPTERS_AT)

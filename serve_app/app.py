@@ -9,16 +9,18 @@ from ray.serve.deployment import Application
 
 from deployments.deployment import deployment_name, tier_deployment
 from deployments.local_models import tandem_home
+from deployments.spec import TierSpec
 from serve_app.access.binding import refusal
 from serve_app.access.counters import Counters
 from serve_app.access.settings import with_safe_weights
 from serve_app.api.door.cluster import listening_host
 from serve_app.api.ingress import Router
-from serve_app.check.capacity import missing_resources
+from serve_app.check.capacity import accelerators_per_replica, missing_resources
 from serve_app.check.sizing import size_tier
 from serve_app.config import AppConfig
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.state import TierSettings
+from serve_app.scaling.wiring import router_options, scaled_tier
 
 _MAX_ONGOING_REQUESTS = 10_000
 # As long as its tiers: a router that is to go finishes the replies that pass through it.
@@ -40,7 +42,7 @@ def build(args: AppConfig) -> Application:
     """
     require_keys(args)
     require_resources(args)
-    tiers = {spec.model_id: tier_deployment(with_safe_weights(spec)) for spec in args.llm_configs}
+    tiers = {spec.model_id: tier_deployment(_as_deployed(spec, args)) for spec in args.llm_configs}
     names = {spec.model_id: deployment_name(spec) for spec in args.llm_configs}
     handles: dict[str, Any] = {f"tier_{i}": tier for i, tier in enumerate(tiers.values())}
     if args.auth.is_on:
@@ -54,8 +56,14 @@ def build(args: AppConfig) -> Application:
         "logging_config": {"enable_access_log": False},
         **args.ingress_deployment_config,
     }
-    router = serve.deployment(Router, **options)
+    router = serve.deployment(Router, **router_options(options, args))
     return router.bind(args.model_dump(exclude_unset=True), tier_settings(args), names, **handles)
+
+
+def _as_deployed(spec: TierSpec, config: AppConfig) -> TierSpec:
+    """The tier with safe weights, and with our autoscaling where it scales."""
+    accelerators = accelerators_per_replica(spec)
+    return scaled_tier(with_safe_weights(spec), config.scaling, accelerators)
 
 
 def require_keys(config: AppConfig) -> None:

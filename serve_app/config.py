@@ -159,6 +159,31 @@ class ResilienceConfig(Strict):
         return {tier: others for entry in value for tier, others in entry.items()}
 
 
+class ScalingConfig(Strict):
+    """How many replicas tiers with an `autoscaling_config` have; bounds and delays are there."""
+
+    by: Literal["router-signal", "ongoing-requests"] = Field(
+        "router-signal",
+        description="What is followed: who wants a tier, served or not, or Ray Serve's count of "
+        "ongoing requests.",
+    )
+    target_fill: float = Field(
+        0.8, gt=0, le=1, description="Share of what fits on a replica that it should carry."
+    )
+    memory_s: float = Field(10.0, gt=0, description="How fast a changed load is believed.")
+    cold_start_s: float = Field(
+        60.0, ge=0, description="Seconds that a replica takes to start, until one was seen to."
+    )
+    hold_s: float = Field(
+        120.0,
+        ge=0,
+        description="How long a request waits for a tier with no replica that it names.",
+    )
+    accelerators: int | None = Field(
+        None, ge=1, description="Most accelerators that these tiers use together; none: no limit."
+    )
+
+
 class TelemetryConfig(Strict):
     """What is recorded."""
 
@@ -192,6 +217,9 @@ class AppConfig(Strict):
     admission: AdmissionConfig = Field(default_factory=AdmissionConfig, description="The limits.")
     resilience: ResilienceConfig = Field(
         default_factory=ResilienceConfig, description="Retries, fallbacks, breakers."
+    )
+    scaling: ScalingConfig = Field(
+        default_factory=ScalingConfig, description="Replicas that come and go with the load."
     )
     auth: AuthConfig = Field(default_factory=AuthConfig, description="API keys.")
     input: InputConfig = Field(

@@ -19,6 +19,7 @@ from serve_app.config import (
     AppConfig,
     ResilienceConfig,
     RoutingConfig,
+    ScalingConfig,
     SloClass,
     TelemetryConfig,
 )
@@ -45,6 +46,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("args.routing", RoutingConfig),
     ("args.admission", AdmissionConfig),
     ("args.resilience", ResilienceConfig),
+    ("args.scaling", ScalingConfig),
     ("args.auth", AuthConfig),
     ("args.input", InputConfig),
     ("args.telemetry", TelemetryConfig),

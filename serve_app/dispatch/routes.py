@@ -52,6 +52,8 @@ class Routes:
         self._clock = clock
         self._is_going = is_going
         self._detours = Detours(config, states)
+        by_signal = config.scaling.by == "router-signal"
+        self._sleepers = {t.model_id for t in config.llm_configs if by_signal and t.may_sleep}
 
     async def decide(self, ask: Ask) -> Decision:
         """What would be decided now; nothing is sent.
@@ -83,6 +85,7 @@ class Routes:
         prompt_tokens = await self._prompt_tokens(ask)
         is_expected = ask.is_returning and self._chooser.returned(now=self._clock())
         waited_since_s = self._clock()
+        is_new = not journey.is_retry
         while True:
             now = self._clock()
             request = ask.routing_request(prompt_tokens, now=now, is_returning=is_expected)
@@ -90,6 +93,10 @@ class Routes:
                 # It was admitted once; time that failures took from it is no reason to refuse it.
                 request = replace(request, slo=replace(request.slo, on_infeasible=("degrade",)))
             decision = self._around(request, journey.left_tiers, now, journey.last_failed)
+            if is_new:
+                # Once, however often it is decided anew while it waits.
+                self._chooser.wanted(request, decision, now=now)
+                is_new = False
             if decision.is_queued and not self._room.is_full:
                 await self._room.wait(due_at_s(ask), patience_s=_patience_s(decision))
                 continue
@@ -107,10 +114,13 @@ class Routes:
                 )
 
     def _may_recover(self, ask: Ask, waited_s: float) -> bool:
-        """Whether a tier that ran before may be back in time; one that never ran is not awaited."""
+        """Whether a tier may be back in time: one that ran before, or that starts when wanted."""
         if self._room.is_full:
             return False
-        has_run = ask.pinned_tier is None or ask.pinned_tier in self._counters
+        pinned = ask.pinned_tier
+        if pinned in self._sleepers or (pinned is None and self._sleepers):
+            return waited_s < self._config.scaling.hold_s
+        has_run = pinned is None or pinned in self._counters
         return has_run and waited_s < self._config.resilience.recovery_s
 
     def _around(
