@@ -44,7 +44,8 @@ class ModelLoading(Strict):
     model_id: str = Field(description="Name that callers use for this tier.")
     model_source: str | dict[str, Any] | None = Field(
         None,
-        description="Hugging Face id, local folder, or `s3://...`; the model id when left out. "
+        description="Hugging Face id, local folder, or `s3://...` or `file:///...` of a model that "
+        "`tandem store push` published (docs/store.md); the model id when left out. "
         "`~` and `$VARIABLES` are expanded; `embedded:NAME` is a model that `make up` prepares.",
     )
     tokenizer_source: str | None = Field(
