@@ -21,7 +21,7 @@ from serve_app.api.responses import (
     decision_headers,
     with_error_event,
 )
-from serve_app.api.service import Service
+from serve_app.api.service import Service, service_of
 from serve_app.errors import BodyTooLarge, BodyTooSlow
 from serve_app.telemetry.explain import explain
 from serve_app.telemetry.records import RequestRecord
@@ -39,7 +39,7 @@ async def completions(request: Request) -> Response:
 
 async def route(request: Request) -> Response:
     """Dry run: the decision for a chat or completions body, with every tier's prediction."""
-    service = _service(request)
+    service = service_of(request)
     async with service.visits.short(key_of(request)):
         parsed = await _parsed(request, service, None)
         decision = await service.dispatcher.decide(parsed.ask)
@@ -85,7 +85,7 @@ async def _parsed(request: Request, service: Service, endpoint: Endpoint | None)
 
 
 async def _generate(request: Request, endpoint: Endpoint) -> Response:
-    service = _service(request)
+    service = service_of(request)
     parsed = await _parsed(request, service, endpoint)
     visit = await service.visits.open(key_of(request), parsed.ask)
     parsed = replace(parsed, ask=visit.ask)
@@ -127,11 +127,6 @@ def _headers(
     if request.headers.get("x-router-debug") == "true":
         headers |= debug_headers(record)
     return headers
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
 
 
 def _too_large(size: int, limit: int) -> BodyTooLarge:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serve_app.access.keys.ring import KeyRing
-from serve_app.api import generate, information
+from serve_app.api import generate
 from serve_app.api.documents import (
     ERRORS,
     GENERATE_BODY,
@@ -22,6 +22,7 @@ from serve_app.api.documents import (
 from serve_app.api.door.guard import Guard
 from serve_app.api.responses import error_response
 from serve_app.api.service import Service
+from serve_app.api.telling import health, models, router, tokens
 from serve_app.errors import ClientGone, TandemError
 
 _LONGEST_SHOWN = 200
@@ -98,15 +99,15 @@ def _add_routes(app: FastAPI) -> None:
     post("/v1/chat/completions", generate.chat_completions, GENERATE_BODY)
     post("/v1/completions", generate.completions, GENERATE_BODY)
     post("/v1/route", generate.route, GENERATE_BODY)
-    post("/tokenize", information.tokenize, TOKENIZE_BODY)
-    get("/v1/models", information.models)
-    get("/v1/models/{model:path}", information.model)
-    get("/v1/router/state", information.router_state)
-    get("/v1/router/decisions/{decision_id}", information.decision)
-    get("/v1/router/keys", information.key_usage)
-    get("/metrics", information.metrics)
-    get("/livez", information.livez)
-    get("/readyz", information.readyz)
+    post("/tokenize", tokens.tokenize, TOKENIZE_BODY)
+    get("/v1/models", models.models)
+    get("/v1/models/{model:path}", models.model)
+    get("/v1/router/state", router.router_state)
+    get("/v1/router/decisions/{decision_id}", router.decision)
+    get("/v1/router/keys", router.key_usage)
+    get("/metrics", health.metrics)
+    get("/livez", health.livez)
+    get("/readyz", health.readyz)
 
 
 def _document_keys(app: FastAPI) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from starlette.requests import Request
+
 from deployments.messages import Load
 from serve_app.api.door.visits import Visits
 from serve_app.api.memory import Memory
@@ -32,3 +34,9 @@ class Service:
     visits: Visits
     key_usage: Callable[[], Awaitable[Mapping[str, Mapping[str, float]]]]
     metrics_page: Callable[[], Awaitable[bytes]]
+
+
+def service_of(request: Request) -> Service:
+    """The service behind the application that a request came to."""
+    service: Service = request.app.state.service
+    return service
