@@ -56,6 +56,8 @@ async def test_nothing_but_health_and_documents_is_open(path: str) -> None:
     assert response.status_code == 401
     assert response.json()["error"]["code"] == "invalid_api_key"
     assert response.headers["www-authenticate"] == "Bearer"
+    # What the body still holds is not read
+    assert response.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("path", ["/v1/router/state", "/metrics", "/ui", "/ui/index.html"])
