@@ -21,7 +21,7 @@ class Garbage:
 
 
 def garbage(place: Place, older_than_s: float) -> list[Garbage]:
-    """Versions other than the published one whose newest object is older than that.
+    """Objects that the manifest does not name, of versions whose newest such is older than that.
 
     Younger ones may be a push under way, or what a replica is reading.
 
@@ -32,10 +32,11 @@ def garbage(place: Place, older_than_s: float) -> list[Garbage]:
     if manifest is None:
         raise not_published(place)
     ages_s, sizes = place.ages_s(), place.sizes()
+    named = {piece.key for piece in manifest.pieces}
     by_version: defaultdict[str, list[str]] = defaultdict(list)
     for key in ages_s:
         version, has_folder, _ = key.partition("/")
-        if has_folder and _VERSION.fullmatch(version) and version != manifest.version:
+        if has_folder and _VERSION.fullmatch(version) and key not in named:
             by_version[version].append(key)
     return [
         Garbage(version, tuple(keys), sum(sizes.get(key, 0) for key in keys))

@@ -31,10 +31,10 @@ def part_folder(target: Path) -> Path:
 def is_whole(folder: Path, manifest: Manifest) -> bool:
     """Whether the folder was pulled to its end and every file still has its size."""
     try:
-        is_same = read_manifest((folder / MANIFEST).read_bytes(), str(folder)) == manifest
+        there = read_manifest((folder / MANIFEST).read_bytes(), str(folder))
     except (FileNotFoundError, NotADirectoryError, StoreFailed):
         return False
-    if not is_same:
+    if there.version != manifest.version:
         return False
     return all(_has_size(folder / file.name, file.num_bytes) for file in manifest.files)
 

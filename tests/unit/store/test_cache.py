@@ -142,6 +142,17 @@ def test_replaced_versions_are_garbage_once_they_are_old(tmp_path: Path) -> None
     }  # fmt: skip
 
 
+def test_pieces_of_a_model_that_was_pushed_whole_since_are_garbage(tmp_path: Path) -> None:
+    place, model = FolderPlace(tmp_path / "place"), a_model(tmp_path / "model")
+    published(model, place)
+    version = push(model, place, unseen, piece_bytes=None).manifest.version
+
+    (found,) = garbage(place, older_than_s=0)
+
+    assert found.version == version
+    assert all(".piece-" in key for key in found.keys)
+
+
 def test_a_place_without_a_model_has_no_garbage_to_collect(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed, match="no model was published here"):
         garbage(FolderPlace(tmp_path), 0)

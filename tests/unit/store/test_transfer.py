@@ -239,3 +239,12 @@ def test_a_pulled_folder_whose_manifest_is_damaged_is_pulled_again(
     pull_folder(place, manifest, target, unseen)
 
     assert is_whole(target, manifest)
+
+
+def test_a_model_that_is_only_cut_otherwise_is_not_pulled_again(
+    model: Path, place: FolderPlace, tmp_path: Path
+) -> None:
+    pull_folder(place, published(model, place), tmp_path / "pulled", unseen)
+    manifest = push(model, place, unseen, piece_bytes=None).manifest
+
+    assert pull_folder(place, manifest, tmp_path / "pulled", unseen) == 0
