@@ -46,6 +46,7 @@ def of_comparison(comparison: Comparison, *, ours: str) -> dict[str, Any]:
             "prompt_limit_tokens": comparison.tuned.prompt_limit[0],
             "longer_to_best_tier": comparison.tuned.prompt_limit[1],
             "best_tier_share": _rounded(comparison.tuned.best_share),
+            "promise": comparison.tuned.promise,
         },
         "policies": policies,
         "clairvoyant": clairvoyant

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Told apart in grey as well: by line, darkness and marker.
-_STYLES = (
-    ("-", "0.0", "o"), ("--", "0.45", "^"), (":", "0.2", "s"), ("-.", "0.6", "v"),
-    ("--", "0.1", "D"), (":", "0.5", "x"), ("-.", "0.3", "P"), ("-", "0.7", "*"),
-)  # fmt: skip
+# Told apart in grey as well: each has a marker of its own.
+_LINES = ("-", "--", ":", "-.")
+_GREYS = ("0.0", "0.45", "0.65")
+_MARKERS = "o^svDxP*<>hpd+1234XH|_"
 
 
 class NoPlots(RuntimeError):
@@ -48,11 +47,13 @@ def lines(path: Path, sweep: Sequence[dict[str, Any]], axis: str, title: str) ->
     share, attainment = figure.subplots(1, 2)
     values = [one["value"] for one in sweep]
     for number, name in enumerate(sweep[0]["policies"]):
-        line, grey, marker = _STYLES[number % len(_STYLES)]
         style = {
-            "linestyle": line, "color": grey, "marker": marker, "markersize": 4,
-            "linewidth": 2.2 if name == "ours" else 1,
-        }  # fmt: skip
+            "linestyle": _LINES[number % len(_LINES)],
+            "color": _GREYS[number % len(_GREYS)],
+            "marker": _MARKERS[number % len(_MARKERS)],
+            "markersize": 5,
+            "linewidth": 2.5 if name == "ours" else 1,
+        }
         of_all = [one["policies"][name] for one in sweep]
         share.plot(values, [means["of_clairvoyant"] for means in of_all], label=name, **style)
         attainment.plot(values, [means["attainment"] for means in of_all], label=name, **style)
