@@ -8,6 +8,7 @@ from serve_app.commands.keys import keys
 from serve_app.commands.local import down, up
 from serve_app.commands.route import route
 from serve_app.commands.simulate import simulate
+from serve_app.commands.size import size
 from serve_app.commands.store_command import store
 from serve_app.commands.weights.compare import compare
 from serve_app.commands.weights.quantize import quantize
@@ -23,6 +24,7 @@ app.command()(route)
 app.command()(quantize)
 app.command()(compare)
 app.command()(simulate)
+app.command()(size)
 app.add_typer(bench, name="bench")
 app.add_typer(keys, name="keys")
 app.add_typer(store, name="store")

@@ -1,0 +1,60 @@
+"""How much one replica serves in time."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serve_app.simulator.trace import Request
+from serve_app.sizing.capacity import capacity_of, longest_reply
+from tests.unit.sizing.demands import SLO, a_demand, an_option
+
+
+def test_the_largest_batch_in_time_is_found_and_one_more_is_late() -> None:
+    # Given 50 steps of 10 ms + 1 ms per sequence and 2 s, so that 30 fit if nothing interfered
+    capacity = capacity_of(an_option(), a_demand())
+    # Then prefills of those who arrive meanwhile cost some of them
+    assert 15 < capacity.batch < 30
+    assert capacity.limit == "prefill"
+    # And Little's law holds: batch = requests per second x their time, which is within the limit
+    assert capacity.batch / capacity.rps <= 2.0
+
+
+def test_what_is_late_when_idle_serves_nothing_and_tells_what_it_needs() -> None:
+    capacity = capacity_of(an_option(step_s=0.05), a_demand())
+    assert (capacity.rps, capacity.limit) == (0.0, "impossible")
+    assert capacity.idle_e2e_s == pytest.approx(0.01 + 50 * 0.051)
+    assert longest_reply(capacity.option, a_demand()) == 1 + int(1.99 / 0.051)
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit", "batch"),
+    [
+        ({"max_num_seqs": 4}, "slots", 4),
+        ({"kv_tokens": 1000}, "memory", 7),
+        ({"context_tokens": 128}, "context", 0),
+    ],
+)
+def test_what_ends_the_batch_is_named(changes: dict[str, int], limit: str, batch: int) -> None:
+    capacity = capacity_of(an_option(**changes), a_demand())
+    assert (capacity.limit, capacity.batch) == (limit, batch)
+
+
+def test_only_the_asked_share_of_replies_must_be_in_time() -> None:
+    # Given one reply in ten that no replica can make in time
+    lengths = [Request(0.0, 100, 51)] * 9 + [Request(0.0, 100, 1000)]
+    # Then 90 % can be promised, 95 % cannot
+    assert capacity_of(an_option(), a_demand(lengths=lengths)).rps > 0
+    strict = a_demand(lengths=lengths, slo=replace(SLO, attainment=0.95))
+    assert capacity_of(an_option(), strict).limit == "impossible"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(500, 20_000), st.floats(1.01, 3), st.integers(2, 400))
+def test_a_longer_deadline_never_serves_less(
+    e2e_ms: float, longer: float, output_tokens: int
+) -> None:
+    tight = a_demand(output_tokens=output_tokens, slo=replace(SLO, e2e_ms=e2e_ms))
+    loose = replace(tight, slo=replace(SLO, e2e_ms=e2e_ms * longer))
+    assert capacity_of(an_option(), loose).rps >= capacity_of(an_option(), tight).rps - 1e-9
