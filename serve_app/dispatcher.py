@@ -191,7 +191,8 @@ class Dispatcher:
             async with aclosing(self._tiers[candidate.tier].stream(call)) as messages:
                 async for message in messages:
                     if isinstance(message, bytes):
-                        yield part.passed(message)
+                        if data := part.passed(message):
+                            yield data
                         continue
                     if "status" not in message:
                         journey.answered(candidate.tier)
@@ -200,7 +201,8 @@ class Dispatcher:
                     elif record.first_token_at_s is None:
                         record.first_token_at_s = self._clock()
                         yield record
-                    yield part.passed(message["data"])
+                    if data := part.passed(message["data"]):
+                        yield data
 
     def _patience_s(self, candidate: Candidate) -> float:
         """How long the tier may be silent before it is taken for stalled, in seconds."""

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from deployments.messages import Usage
 from serve_app.asks import Ask
+from serve_app.resilience.join import Join, as_usage, ending
 from serve_app.resilience.transcript import Transcript
 
 
@@ -27,14 +28,18 @@ class Continued:
         transcript: Transcript,
         *,
         tokens_before: int = 0,
-        is_later: bool = False,
+        join: Join | None = None,
         missing: bytes | None = None,
     ) -> None:
         self.ask = ask
         self._transcript = transcript
         self._tokens_before = tokens_before
-        self.is_later = is_later
+        self._join = join
         self.missing = missing
+
+    @property
+    def is_later(self) -> bool:
+        return self._join is not None
 
     @property
     def can_follow(self) -> bool:
@@ -43,8 +48,8 @@ class Continued:
 
     def passed(self, data: bytes) -> bytes:
         """Events as the caller gets them."""
-        if self.is_later:
-            data = self._transcript.continued(data)
+        if self._join is not None:
+            data = self._join.events(data)
         self._transcript.add(data)
         return data
 
@@ -70,15 +75,26 @@ class Continued:
         original = transcript.ask
         tokens = len(encoder.encode(transcript.said, add_special_tokens=False))
         left = None if original.max_tokens is None else original.max_tokens - tokens
-        if transcript.is_finished or left == 0:
-            prompt_tokens = encoder.count(original.body)
-            reason = None if transcript.is_finished else "length"
-            ending = transcript.ending(prompt_tokens, tokens, reason)
-            return Continued(original, transcript, is_later=True, missing=ending)
+        if transcript.is_finished or (left is not None and left <= 0):
+            return self._ended(encoder, tokens)
         ask = replace(
             original,
             body=transcript.continued_body(tokens),
-            max_tokens=None if left is None else max(1, left),
+            max_tokens=left,
             min_tokens=max(0, original.min_tokens - tokens),
         )
-        return Continued(ask, transcript, tokens_before=tokens, is_later=True)
+        repeated = transcript.text[len(transcript.said) :]
+        join = Join(transcript.envelope, repeated, tokens)
+        return Continued(ask, transcript, tokens_before=tokens, join=join)
+
+    def _ended(self, encoder: Encoder, tokens: int) -> "Continued":
+        """Nothing is left to be said, only the end mark."""
+        transcript, ask = self._transcript, self._transcript.ask
+        is_asked = bool((ask.body.get("stream_options") or {}).get("include_usage"))
+        missing = ending(
+            transcript.envelope,
+            is_chat=ask.endpoint == "chat",
+            finish_reason=None if transcript.is_finished else "length",
+            usage=as_usage(encoder.count(ask.body), tokens) if is_asked else None,
+        )
+        return Continued(ask, transcript, missing=missing)

@@ -1,6 +1,6 @@
-"""What a streamed reply has said so far, and how it is taken up where it broke off.
+"""What a streamed reply has said so far, and what an engine is asked that is to go on with it.
 
-Server-sent events in, a continued body and rewritten events out. Knows no tier, no asyncio.
+Server-sent events in, a body out. Knows no tier, no asyncio.
 """
 
 from typing import Any
@@ -10,7 +10,6 @@ import orjson
 from deployments.messages import Endpoint
 from serve_app.asks import Ask
 
-_DONE = b"data: [DONE]"
 _FOLDED_ABOVE_BYTES = 64_000
 # What a second engine could not take up in the middle, because it depends on all that was said.
 _UNCONTINUABLE = (
@@ -35,8 +34,6 @@ class Transcript:
         self._has_unknown_parts = False
         self._text: list[str] = []
         self._finish_reason: str | None = None
-        self._repeated = ""
-        self._tokens_before = 0
 
     @property
     def has_begun(self) -> bool:
@@ -61,6 +58,12 @@ class Transcript:
         tokens begin with it.
         """
         return self.text.rstrip()
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """The outer fields that all events share."""
+        self._read()
+        return self._envelope or {}
 
     @property
     def is_continuable(self) -> bool:
@@ -91,69 +94,17 @@ class Transcript:
         Args:
             output_tokens: what the text so far has used up of `max_tokens` and `min_tokens`.
         """
-        self._tokens_before = output_tokens
         said = self.said
-        self._repeated = self.text[len(said) :]
         body = dict(self.ask.body)
-        for name in ("max_tokens", "max_completion_tokens", "min_tokens"):
-            if isinstance(body.get(name), int):
-                body[name] = max(0 if name == "min_tokens" else 1, body[name] - output_tokens)
+        if isinstance(body.get("min_tokens"), int):
+            body["min_tokens"] = max(0, body["min_tokens"] - output_tokens)
+        if self.ask.max_tokens is not None:
+            # Also where the caller relied on the default, which counts from here otherwise.
+            body.pop("max_completion_tokens", None)
+            body["max_tokens"] = max(1, self.ask.max_tokens - output_tokens)
         if not said:
             return body
         return body | _with_text(self.ask.endpoint, body, said)
-
-    def continued(self, data: bytes) -> bytes:
-        """Events of the engine that goes on, as part of the stream that its caller is reading."""
-        events = (event for event in data.split(b"\n\n") if event.strip())
-        return b"".join(self._continued_event(event) for event in events)
-
-    def ending(self, prompt_tokens: int, output_tokens: int, finish_reason: str | None) -> bytes:
-        """What a whole reply still lacks: finish reason, counts if asked for, end mark.
-
-        Args:
-            finish_reason: None when the caller has been told.
-        """
-        events = []
-        envelope = self._envelope or {}
-        if finish_reason is not None:
-            choice: dict[str, Any] = {"index": 0, "finish_reason": finish_reason}
-            nothing: dict[str, Any] = {"delta": {}} if self.ask.endpoint == "chat" else {"text": ""}
-            events.append(envelope | {"choices": [choice | nothing]})
-        if (self.ask.body.get("stream_options") or {}).get("include_usage"):
-            usage = _usage(prompt_tokens, output_tokens)
-            events.append(envelope | {"choices": [], "usage": usage})
-        return b"".join(map(_event, events)) + _DONE + b"\n\n"
-
-    def _continued_event(self, event: bytes) -> bytes:
-        payload = event.removeprefix(b"data: ")
-        if event.startswith(_DONE) or not event.startswith(b"data: "):
-            return event + b"\n\n"
-        chunk = orjson.loads(payload)
-        if self._envelope is not None:
-            kept = self._envelope.keys() & {"id", "created"}
-            chunk |= {name: self._envelope[name] for name in kept}
-        if chunk.get("usage"):
-            usage = chunk["usage"]
-            before = self._tokens_before
-            prompt, output = usage["prompt_tokens"] - before, usage["completion_tokens"] + before
-            chunk["usage"] = usage | _usage(prompt, output)
-        for choice in chunk["choices"]:
-            if not self._is_said(choice):
-                return b""
-        return _event(chunk)
-
-    def _is_said(self, choice: dict[str, Any]) -> bool:
-        """Takes out what the caller has already; False when nothing is left to say."""
-        delta = choice.get("delta", choice)
-        name = "content" if "delta" in choice else "text"
-        delta.pop("role", None)
-        text = delta.get(name)
-        if text and self._repeated:
-            shared = _shared_prefix(text, self._repeated)
-            delta[name] = text[shared:]
-            # Other text than before: what was said stays said, and nothing else is left out.
-            self._repeated = self._repeated[shared:] if shared == len(text) else ""
-        return bool(delta.get(name)) or choice.get("finish_reason") is not None
 
     def _read(self) -> None:
         unread, self._unread, self._unread_bytes = self._unread, [], 0
@@ -186,24 +137,3 @@ def _with_text(endpoint: Endpoint, body: dict[str, Any], said: str) -> dict[str,
         "continue_final_message": True,
         "add_generation_prompt": False,
     }
-
-
-def _shared_prefix(one: str, other: str) -> int:
-    length = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        length += 1
-    return length
-
-
-def _usage(prompt_tokens: int, output_tokens: int) -> dict[str, int]:
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": output_tokens,
-        "total_tokens": prompt_tokens + output_tokens,
-    }
-
-
-def _event(payload: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(payload) + b"\n\n"

@@ -43,6 +43,12 @@ class Metrics:
             "Requests by the tier that answered, why it was chosen, and the HTTP status.",
             ("tier", "reason", "status"),
         )
+        self._retries = make.counter(
+            "tandem_retries_total",
+            "Tries after a request's first, streams that went on elsewhere among them, by the tier "
+            "that had the last one.",
+            ("tier", "status"),
+        )
         self._e2e = make.histogram(
             "tandem_e2e_seconds", "Arrival to last byte of a good reply.", _SECONDS, ("tier",)
         )
@@ -105,6 +111,9 @@ class Metrics:
         self._requests.inc(
             tags={"tier": tier, "reason": record.reason or "none", "status": str(record.status)}
         )
+        if record.attempts > 1:
+            tags = {"tier": tier, "status": str(record.status)}
+            self._retries.inc(record.attempts - 1, tags=tags)
         if record.status != 200 or record.e2e_s is None or record.finished_at_s is None:
             return
         tags = {"tier": tier}

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from serve_app.resilience.join import Join, as_usage, ending
 from serve_app.resilience.transcript import Transcript
 from tests.unit.builders import an_ask
 
@@ -29,6 +30,11 @@ def a_broken(*texts: str, **body: Any) -> Transcript:
     return transcript
 
 
+def a_join(transcript: Transcript, tokens_before: int = 1) -> Join:
+    repeated = transcript.text[len(transcript.said) :]
+    return Join(transcript.envelope, repeated, tokens_before)
+
+
 def said_in(data: bytes) -> str:
     events = [e.removeprefix(b"data: ") for e in data.split(b"\n\n") if e.startswith(b"data: {")]
     choices = [choice for event in events for choice in orjson.loads(event)["choices"]]
@@ -49,16 +55,16 @@ def test_a_reply_that_its_caller_had_begun_is_one_message() -> None:
 
 
 def test_a_text_completion_gets_the_text_behind_its_prompt() -> None:
-    ask = an_ask(endpoint="completions", body={"prompt": "Count: "})
+    ask = an_ask(endpoint="completions", body={"prompt": "Count: "}, max_tokens=16)
     transcript = Transcript(ask)
     transcript.add(a_text_chunk("1 2"))
-    assert transcript.continued_body(2)["prompt"] == "Count: 1 2"
+    body = transcript.continued_body(2)
+    assert (body["prompt"], body["max_tokens"]) == ("Count: 1 2", 14)
 
 
 def test_the_caller_reads_one_stream_with_one_id_and_no_second_role() -> None:
     transcript = a_broken("One")
-    transcript.continued_body(1)
-    data = transcript.continued(
+    data = a_join(transcript).events(
         a_chunk(id="chatcmpl-2") + a_chunk(" two", id="chatcmpl-2") + b"data: [DONE]\n\n"
     )
     (event, done) = data.split(b"\n\n")[:2]
@@ -82,15 +88,14 @@ def test_white_space_at_the_break_is_neither_lost_nor_doubled(
 ) -> None:
     transcript = a_broken(*before)
     assert transcript.said == "One"
-    transcript.continued_body(1)
-    assert transcript.text + said_in(transcript.continued(b"".join(map(a_chunk, after)))) == whole
+    join = a_join(transcript)
+    assert transcript.text + "".join(said_in(join.events(a_chunk(t))) for t in after) == whole
 
 
 def test_token_counts_are_those_of_the_whole_reply() -> None:
     transcript = a_broken("One", " two")
-    transcript.continued_body(2)
     usage = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
-    data = transcript.continued(a_chunk("!", usage=usage))
+    data = a_join(transcript, tokens_before=2).events(a_chunk("!", usage=usage))
     chunk = orjson.loads(data.removeprefix(b"data: "))
     assert chunk["usage"] == {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 17}
 
@@ -120,9 +125,10 @@ def test_a_reply_that_was_whole_only_lacks_its_end_mark() -> None:
     transcript = a_broken("One", stream_options={"include_usage": True})
     transcript.add(a_chunk("", choice={"finish_reason": "stop"}))
     assert transcript.is_finished
-    ending = transcript.ending(7, 1, None)
-    assert b'"prompt_tokens":7' in ending
-    assert ending.endswith(b"data: [DONE]\n\n")
+    usage = as_usage(7, 1)
+    end = ending(transcript.envelope, is_chat=True, finish_reason=None, usage=usage)
+    assert b'"prompt_tokens":7' in end
+    assert end.endswith(b"data: [DONE]\n\n")
 
 
 def test_a_long_stream_is_read_as_it_grows_and_nothing_is_lost() -> None:
