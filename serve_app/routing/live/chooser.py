@@ -16,6 +16,8 @@ from serve_app.routing.live.state import Outcome, TierState
 from serve_app.routing.policy import choose
 from serve_app.routing.types import Candidate, Decision, RoutingRequest, TierView
 
+_FELT_LOSS = 0.1
+
 
 class Chooser:
     """Chooses tiers for requests and learns from how they end.
@@ -87,7 +89,9 @@ class Chooser:
             self._states[best.tier].demand.kept_out(work_s, fill, now=now)
         if selected is not None:
             work_s = selected.e2e_s * request.sequences
-            self._states[selected.tier].demand.sent(work_s, selected.fill, now=now)
+            self._states[selected.tier].demand.sent(
+                work_s, selected.fill, is_crowded=_is_crowded(selected), now=now
+            )
 
     def start(
         self, request_id: str, request: RoutingRequest, candidate: Candidate, *, now: float
@@ -159,3 +163,10 @@ class Chooser:
             replicas=state.num_replicas,
             now=now,
         )
+
+
+def _is_crowded(selected: Candidate) -> bool:
+    """Whether an idle tier would be much likelier to meet an objective that is likely missed."""
+    if selected.is_feasible:
+        return False
+    return selected.idle_probability - selected.probability > _FELT_LOSS

@@ -58,10 +58,14 @@ class Demand:
         self._kept_out = WorkRate()
         self._crowded_fill = 1.0
 
-    def sent(self, work_s: float, fill: float, *, now: float) -> None:
-        """Notes a request that goes to the tier; fill: sequences per decode slot it meets."""
+    def sent(self, work_s: float, fill: float, *, is_crowded: bool, now: float) -> None:
+        """Notes a request that goes to the tier.
+
+        Args:
+            fill: sequences per decode slot it meets. is_crowded: its objective suffers from them.
+        """
         self._sent.add(work_s, now=now)
-        if fill > self._crowded_fill:
+        if is_crowded or fill > self._crowded_fill:
             self._learn(fill)
 
     def kept_out(self, work_s: float, fill: float | None, *, now: float) -> None:

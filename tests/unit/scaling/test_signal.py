@@ -24,7 +24,7 @@ def asked(states: dict[str, TierState], count: int, **changes: object) -> None:
     """So many requests of 100 tokens, all at once."""
     chooser = Chooser(states, objective="best_quality_within_slo", max_outstanding_s=60)
     fields = {"slo": Slo(e2e_ms=8000, on_infeasible=("degrade",)), "max_tokens": 100} | changes
-    request = RoutingRequest({"small": 100, "large": 100}, is_length_fixed=True, **fields)  # type: ignore[arg-type]
+    request = RoutingRequest(dict.fromkeys(states, 100), is_length_fixed=True, **fields)  # type: ignore[arg-type]
     for number in range(count):
         decision = chooser.decide(request, now=0.0)
         chooser.wanted(request, decision, now=0.0)
@@ -97,3 +97,11 @@ def test_the_controller_shares_the_budget_among_tiers_it_asks_one_by_one() -> No
     small = board.replicas("small", a_fleet(1, target=1), config, now=0.1)
     # Then neither takes the whole
     assert (small, large) == (2, 2)
+
+
+def test_objectives_that_suffer_from_the_load_lower_what_fits() -> None:
+    # Given callers who take the likeliest tier, and of whom each makes it less likely for the next
+    states = {"large": two_states()["large"]}
+    asked(states, 12, slo=Slo(e2e_ms=4800, on_infeasible=("degrade",)))
+    # Then fewer fit than there are slots
+    assert states["large"].signal(now=1.0).fits < 16
