@@ -2,6 +2,7 @@
 
 import typer
 
+from serve_app.commands.bench.autoscaling import autoscaling
 from serve_app.commands.bench.calibration import calibration
 from serve_app.commands.bench.decide import decide
 from serve_app.commands.bench.edf import edf
@@ -16,6 +17,7 @@ from serve_app.commands.bench.store import store
 
 bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is compared with.")
 for command in (
+    autoscaling,
     calibration,
     decide,
     edf,
