@@ -166,7 +166,7 @@ def test_deadlines_out_of_reach_are_said_to_be() -> None:
 
 def test_load_one_is_the_most_that_the_clairvoyant_serves() -> None:
     # Given requests that idle tiers serve one and all
-    parts = Parts(short := [Request(float(n), 100, 50) for n in range(200)], short, 0)
+    parts = Parts(short := [Request(float(n), 100, 50) for n in range(100)], short, 0)
     full_per_s = full_rate_per_s(parts, SETTING)
     # When they come at load 1, then it serves 0.95 of them, and less of a few more
     shares = [
