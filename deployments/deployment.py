@@ -18,6 +18,11 @@ _MAX_ADAPTERS = 16
 # By name: what is behind the handle never imports what is in front of it.
 _REQUEST_ROUTER = "serve_app.replica_choice.router:RemainingWorkRouter"
 _ROUTING_STATS_PERIOD_S = 5.0
+# Serve replaces a replica that misses three of these checks; its own take a minute and a half.
+_HEALTH_CHECK_PERIOD_S = 5.0
+_HEALTH_CHECK_TIMEOUT_S = 10.0
+# A replica that is to go finishes its replies first; Serve's 20 s would cut the long ones.
+_GRACEFUL_SHUTDOWN_S = 120.0
 # Ray's own download, which this replaces, starts anew after a kill and checks no sums.
 _FROM_STORE = {"callback_class": "deployments.store.node.replica:FromStore"}
 
@@ -72,6 +77,9 @@ def _defaults(spec: TierSpec) -> dict[str, Any]:
             request_router_kwargs={"slots": slots},
             request_routing_stats_period_s=_ROUTING_STATS_PERIOD_S,
         ),
+        "health_check_period_s": _HEALTH_CHECK_PERIOD_S,
+        "health_check_timeout_s": _HEALTH_CHECK_TIMEOUT_S,
+        "graceful_shutdown_timeout_s": _GRACEFUL_SHUTDOWN_S,
         # The router writes one line per request; Ray's second one costs time and says less.
         "logging_config": {"enable_access_log": False},
     }

@@ -21,6 +21,7 @@ class EngineStats(StatLoggerBase):  # type: ignore[misc]
         self.running = 0
         self.waiting = 0
         self.kv_usage = 0.0
+        self.num_steps = 0
         self._prompt_tokens = 0.0
         self._cached_tokens = 0.0
         EngineStats.latest = self
@@ -32,6 +33,7 @@ class EngineStats(StatLoggerBase):  # type: ignore[misc]
         mm_cache_stats: Any = None,
         engine_idx: int = 0,
     ) -> None:
+        self.num_steps += 1
         if scheduler_stats is None:
             return
         self.running = scheduler_stats.num_running_reqs
@@ -41,6 +43,11 @@ class EngineStats(StatLoggerBase):  # type: ignore[misc]
         if seen is not None and seen.queries:
             self._prompt_tokens = self._prompt_tokens * _FORGETTING + seen.queries
             self._cached_tokens = self._cached_tokens * _FORGETTING + seen.hits
+
+    @classmethod
+    def steps(cls) -> int:
+        """Steps since the engine started, 0 before the first one."""
+        return cls.latest.num_steps if cls.latest is not None else 0
 
     @classmethod
     def prefix_hit_rate(cls) -> float:

@@ -12,6 +12,7 @@ from deployments.messages import Usage
 T = TypeVar("T")
 
 DONE = "data: [DONE]\n\n"
+_FAILURE = 'data: {"error"'
 
 
 async def coalesced(source: AsyncGenerator[T, None]) -> AsyncGenerator[list[T], None]:
@@ -56,6 +57,15 @@ def with_usage(body: dict[str, Any]) -> dict[str, Any]:
 def wants_usage(body: dict[str, Any]) -> bool:
     """True when the caller asked for the counts and is to see them."""
     return bool((body.get("stream_options") or {}).get("include_usage"))
+
+
+def until_failure(events: list[str]) -> tuple[list[str], dict[str, Any] | None]:
+    """The events before vLLM's own error event, and that error; None when there is none."""
+    for index, event in enumerate(events):
+        if event.startswith(_FAILURE):
+            error: dict[str, Any] = orjson.loads(event.removeprefix("data: "))["error"]
+            return events[:index], error
+    return events, None
 
 
 def usage_of(event: str) -> Usage | None:

@@ -19,10 +19,29 @@ from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionReq
 from deployments.adapters import FolderLoader, UnfitAdapter, UnknownAdapter
 from deployments.engine_facts import engine_facts, engine_fingerprint
 from deployments.engine_stats import EngineStats
-from deployments.events import DONE, as_usage, coalesced, usage_of, wants_usage, with_usage
+from deployments.engine_watch import EngineWatch
+from deployments.events import (
+    DONE,
+    as_usage,
+    coalesced,
+    until_failure,
+    usage_of,
+    wants_usage,
+    with_usage,
+)
 from deployments.local_models import tandem_home
 from deployments.measure import measure, store, stored
-from deployments.messages import EngineCall, Head, Load, Profile, Reply, Tail, TierFacts, Usage
+from deployments.messages import (
+    ENGINE_DEAD,
+    EngineCall,
+    Head,
+    Load,
+    Profile,
+    Reply,
+    Tail,
+    TierFacts,
+    Usage,
+)
 from deployments.work import WorkInHand, predicted_work_s, refuse_expired
 
 
@@ -48,6 +67,12 @@ class TierServer(LLMServer):  # type: ignore[misc]
         self._measuring = asyncio.Lock()
         self._facts = self._known_facts()
         self._facts["start_s"] = time.monotonic() - began_s
+        watch = EngineWatch(
+            lambda: bool(self._client.errored),
+            EngineStats.steps,
+            lambda: int(self._client.get_num_unfinished_requests()),
+        )
+        self._watching = asyncio.create_task(watch.run())
 
     async def describe(self) -> TierFacts:
         return self._facts
@@ -90,12 +115,12 @@ class TierServer(LLMServer):  # type: ignore[misc]
         except Exception as err:
             return await self._refusal(err)
         if hasattr(response, "error"):
-            return await self._reply(int(response.error.code), response.model_dump_json(), None)
+            return await self._failure(response.error.model_dump())
         usage = as_usage(response.usage.model_dump())
         return await self._reply(HTTPStatus.OK, response.model_dump_json(), usage)
 
     async def stream(self, call: EngineCall) -> AsyncIterator[Head | bytes | Tail | Reply]:
-        """Head, events, tail; or a single Reply when the engine refuses."""
+        """Head, events, tail; or a Reply, also in the middle, when the engine refuses or fails."""
         try:
             request = self._request(call, is_streamed=True)
         except Exception as err:
@@ -108,22 +133,22 @@ class TierServer(LLMServer):  # type: ignore[misc]
             try:
                 async for batch in batches:
                     if not isinstance(batch[0], str):
-                        error = batch[0]
-                        yield await self._reply(error.error.code, error.model_dump_json(), None)
+                        yield await self._failure(batch[0].error.model_dump())
                         return
                     usage = usage_of(batch[-1]) or usage_of(batch[-2 % len(batch)]) or usage
-                    data = _joined(batch, is_usage_wanted=is_usage_wanted)
-                    if not has_begun:
+                    events, failure = until_failure(batch)
+                    data = _joined(events, is_usage_wanted=is_usage_wanted)
+                    if data and not has_begun:
                         has_begun = True
                         yield {"status": 200, "data": data, "load": await self.load()}
                     elif data:
                         yield data
+                    if failure is not None:
+                        yield await self._failure(failure)
+                        return
             except Exception as err:
-                refusal = await self._refusal(err)
-                if not has_begun:
-                    yield refusal
-                    return
-                yield b"data: " + refusal["body"] + b"\n\n"
+                yield await self._refusal(err)
+                return
         yield {"data": DONE.encode(), "usage": usage, "load": await self.load()}
 
     @property
@@ -174,6 +199,8 @@ class TierServer(LLMServer):  # type: ignore[misc]
 
     async def _refusal(self, err: Exception) -> Reply:
         """vLLM's and pydantic's errors with the status they stand for."""
+        if self._client.errored:
+            return await self._failure({})
         if isinstance(err, ValidationError):
             first = err.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
@@ -184,6 +211,15 @@ class TierServer(LLMServer):  # type: ignore[misc]
         if status is None:
             raise err
         return await self._error(int(status), str(err), None)
+
+    async def _failure(self, error: dict[str, Any]) -> Reply:
+        """The engine's own error; or that it is gone, whatever it said last."""
+        if self._client.errored:
+            message = "The engine died while it had this request."
+            error = {"message": message, "type": "server_error", "code": ENGINE_DEAD}
+            return await self._reply(503, orjson.dumps({"error": error}).decode(), None)
+        status = int(error.get("code") or 500)
+        return await self._reply(status, orjson.dumps({"error": error}).decode(), None)
 
     async def _error(self, status: int, message: str, param: str | None) -> Reply:
         kind = "invalid_request_error" if status < 500 else "server_error"
