@@ -8,6 +8,8 @@ not be deployed, telling nobody.
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import ray
 from ray import serve
@@ -17,19 +19,31 @@ from ray.serve.scripts import cli
 POLL_S = 1.0
 
 
-def main(serve_file: str) -> None:
-    """Deploys the file and serves until SIGINT; raises SystemExit when it cannot be deployed."""
-    # A shell starts background jobs with SIGINT ignored, and that is inherited.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+@contextmanager
+def one_node() -> Iterator[None]:
+    """Ray on this machine, for this process alone; it ends with the process."""
     ray.init(address="local", namespace="serve", include_dashboard=False)
-    try:
-        cli(["run", "--non-blocking", serve_file], standalone_mode=False)
-        wait_until_deployed()
-        signal.pause()
-    except KeyboardInterrupt:
-        print("stopping", flush=True)
-    finally:
-        serve.shutdown()
+    yield
+
+
+def main(serve_file: str, cluster: Callable[[], AbstractContextManager[None]] = one_node) -> None:
+    """Deploys the file and serves until SIGINT or SIGTERM, then lets requests finish.
+
+    Raises:
+        SystemExit: it cannot be deployed.
+    """
+    # A shell starts background jobs with SIGINT ignored, and that is inherited.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    with cluster():
+        try:
+            cli(["run", "--non-blocking", serve_file], standalone_mode=False)
+            wait_until_deployed()
+            signal.pause()
+        except KeyboardInterrupt:
+            print("stopping", flush=True)
+        finally:
+            serve.shutdown()
 
 
 def wait_until_deployed() -> None:

@@ -4,6 +4,7 @@ import typer
 
 from serve_app.commands.bench.autoscaling import autoscaling
 from serve_app.commands.bench.calibration import calibration
+from serve_app.commands.bench.chaos import chaos
 from serve_app.commands.bench.decide import decide
 from serve_app.commands.bench.edf import edf
 from serve_app.commands.bench.fuzz import fuzz
@@ -19,6 +20,7 @@ bench = typer.Typer(no_args_is_help=True, help="Measure Tandem beside what it is
 for command in (
     autoscaling,
     calibration,
+    chaos,
     decide,
     edf,
     fuzz,

@@ -9,7 +9,7 @@ import yaml
 
 from serve_app.bench.client import Address
 from serve_app.bench.processes import uninterrupted
-from serve_app.commands.instance import Instance, find, forget, log_file, start
+from serve_app.commands.instance import SERVE_RUN, Instance, find, forget, log_file, start
 from serve_app.commands.watch import StartFailed, last_lines, wait_until_ready
 
 HOST = "127.0.0.1"
@@ -29,13 +29,18 @@ def tandem(content: dict[str, Any], folder: Path) -> Iterator[Address]:
 
 
 @contextmanager
-def running(content: dict[str, Any], folder: Path, address: Address) -> Iterator[Instance]:
+def running(
+    content: dict[str, Any], folder: Path, address: Address, script: Path = SERVE_RUN
+) -> Iterator[Instance]:
     """Serves the file, which listens at `address`, until the end of the block.
+
+    Args:
+        script: what is run on the file.
 
     Raises:
         StartFailed: it did not become ready; the message has the end of its log.
     """
-    with started(content, folder, address) as instance:
+    with started(content, folder, address, script) as instance:
         try:
             wait_until_ready(instance, log_file(folder), lambda _: None, _PATIENCE_S)
         except StartFailed as err:
@@ -44,12 +49,14 @@ def running(content: dict[str, Any], folder: Path, address: Address) -> Iterator
 
 
 @contextmanager
-def started(content: dict[str, Any], folder: Path, address: Address) -> Iterator[Instance]:
+def started(
+    content: dict[str, Any], folder: Path, address: Address, script: Path = SERVE_RUN
+) -> Iterator[Instance]:
     """Runs a Serve file of any kind until the end of the block; it need not be ready yet."""
     serve_file = folder / "serve.yaml"
     serve_file.write_text(yaml.safe_dump(content, sort_keys=False))
     with uninterrupted():
-        instance = start(folder, serve_file, *address, {"HF_HUB_OFFLINE": "1"})
+        instance = start(folder, serve_file, *address, {"HF_HUB_OFFLINE": "1"}, script)
     try:
         yield instance
     finally:

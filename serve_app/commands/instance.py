@@ -82,19 +82,24 @@ class Instance:
 
 
 def start(
-    run_dir: Path, serve_file: Path, host: str, port: int, extra: Mapping[str, str]
+    run_dir: Path,
+    serve_file: Path,
+    host: str,
+    port: int,
+    extra: Mapping[str, str],
+    script: Path = SERVE_RUN,
 ) -> Instance:
     """Starts `serve run` on the file, detached, with a Ray cluster of its own; remembers it.
 
     Args:
-        extra: variables on top of `serving_environment`.
+        extra: variables on top of `serving_environment`. script: what is run on the file.
     """
     for folder in (run_dir, socket_folder(run_dir)):
         private_folder(folder)
     identity = uuid.uuid4().hex
     environment = serving_environment(run_dir, os.environ) | {**extra, MARK: identity}
     # -P: the script's own folder is no place to import from; PYTHONPATH names the right one.
-    command = [sys.executable, "-P", str(SERVE_RUN), str(serve_file)]
+    command = [sys.executable, "-P", str(script), str(serve_file)]
     with log_file(run_dir).open("wb") as log:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,

@@ -1,0 +1,140 @@
+"""How things are broken: processes of one running Tandem in, signals out."""
+
+import asyncio
+import random
+import re
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+
+Kind = Literal[
+    "replica", "engine", "router", "haproxy", "node", "controller", "gcs",
+    "freeze", "slow", "update",
+]  # fmt: skip
+
+_FROZEN_S, _WITHOUT_GCS_S = 8.0, 8.0
+_SLOW_S, _STOPPED_S, _RUNNING_S = 6.0, 0.18, 0.02
+# The first word of what a process is called by Ray, vLLM or its file.
+_TITLES: dict[Kind, re.Pattern[str]] = {
+    "replica": re.compile(r"ray::ServeReplica:[^:]*:tier-"),
+    "engine": re.compile(r"VLLM::EngineCore"),
+    "router": re.compile(r"ray::ServeReplica:[^:]*:router"),
+    "haproxy": re.compile(r"(.*/)?haproxy$"),
+    "node": re.compile(r".*/raylet$"),
+    "controller": re.compile(r"ray::ServeController"),
+    "gcs": re.compile(r".*/gcs_server$"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """What was broken; pid: the process, None where none was killed."""
+
+    kind: Kind
+    pid: int | None
+    title: str
+
+
+class Faults:
+    """Breaks one thing at a time.
+
+    Args:
+        processes: those of the running Tandem, now. update: deploys another version of its file and
+            says which; None where none is to be deployed.
+    """
+
+    def __init__(
+        self,
+        processes: Callable[[], Sequence[psutil.Process]],
+        draw: random.Random,
+        update: Callable[[], Awaitable[str]] | None = None,
+    ) -> None:
+        self._processes = processes
+        self._draw = draw
+        self._update = update
+
+    def alive(self, kind: Kind) -> list[psutil.Process]:
+        """Processes of the kind that run, as far as they can be told apart."""
+        title = _TITLES[kind]
+        found = [process for process in self._processes() if title.match(_title(process))]
+        # The head's raylet is the first one; it takes the controller along and is no such fault.
+        return (
+            sorted(found, key=lambda process: process.create_time())[1:]
+            if kind == "node"
+            else found
+        )
+
+    async def cause(self, kind: Kind) -> Victim | None:
+        """Breaks one of the kind; None when there is none to break.
+
+        What is frozen, slowed down or restarted has been so for some seconds when this returns.
+        """
+        if kind == "update":
+            return None if self._update is None else Victim(kind, None, await self._update())
+        target = self._target(kind)
+        if target is None:
+            return None
+        victim = Victim(kind, target.pid, _title(target))
+        if kind == "freeze":
+            target.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(_FROZEN_S)
+        elif kind == "slow":
+            await _slow_down(target)
+        elif kind == "gcs":
+            await _restart(target)
+        else:
+            target.kill()
+        return victim
+
+    async def end(self, victim: Victim) -> None:
+        """Lets go of what was only stopped."""
+        if victim.kind == "freeze" and victim.pid is not None:
+            with suppress(psutil.Error):
+                psutil.Process(victim.pid).send_signal(signal.SIGCONT)
+
+    def _target(self, kind: Kind) -> psutil.Process | None:
+        if kind in ("freeze", "slow"):
+            found = self.alive("engine") or self.alive("replica")
+        else:
+            found = self.alive(kind)
+        if kind == "haproxy":
+            # Older ones only see their last connections off.
+            return max(found, key=lambda process: process.create_time(), default=None)
+        return self._draw.choice(found) if found else None
+
+
+async def _restart(process: psutil.Process) -> None:
+    """Kills it and starts the same again after a while, as whoever looks after a head node does."""
+    command, environment = process.cmdline(), process.environ()
+    process.kill()
+    await asyncio.sleep(_WITHOUT_GCS_S)
+    await asyncio.create_subprocess_exec(
+        *command, env=environment, start_new_session=True,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+async def _slow_down(process: psutil.Process) -> None:
+    """Lets it run for a tenth of the time, as behind a network that loses most packets."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + _SLOW_S
+    with suppress(psutil.Error):
+        try:
+            while loop.time() < until_s:
+                process.send_signal(signal.SIGSTOP)
+                await asyncio.sleep(_STOPPED_S)
+                process.send_signal(signal.SIGCONT)
+                await asyncio.sleep(_RUNNING_S)
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        words = process.cmdline()
+        return words[0].split(" ")[0] if words else ""
+    return ""

@@ -1,0 +1,102 @@
+"""Breaks one thing after the other under a steady load, and waits until all is well again."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import httpx
+
+from serve_app.bench.chaos.callers import Answer, Callers
+from serve_app.bench.chaos.faults import Faults, Kind, Victim
+
+_CALM_S = 2.0
+_POLL_S = 0.25
+_PATIENCE_S = 120.0
+_PROBE = {"model": "auto", "max_tokens": 1, "messages": [{"role": "user", "content": "probe"}]}
+
+# Told of each round as it begins.
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One fault. recovered_after_s: until what was broken ran again and a new caller got an
+    answer; None when that did not happen. answers: to requests that ended after the fault.
+    """
+
+    victim: Victim
+    recovered_after_s: float | None
+    answers: tuple[Answer, ...]
+
+
+async def rounds(
+    kinds: Sequence[Kind], faults: Faults, callers: Callers, base_url: str, say: Say
+) -> list[Round]:
+    """A round for each of the kinds, in this order; those that cannot be caused are left out."""
+    done: list[tuple[Victim, float | None, float]] = []
+    load = asyncio.create_task(callers.run())
+    try:
+        await asyncio.sleep(_CALM_S)
+        for kind in kinds:
+            began_s = time.monotonic()
+            # An update may change how many there are.
+            before = None if kind == "update" else _counts(faults)
+            victim = await faults.cause(kind)
+            if victim is None:
+                continue
+            say(f"{kind}: {victim.title[:60]}")
+            recovered_after_s = await _recovery(faults, before, began_s, base_url)
+            await faults.end(victim)
+            await asyncio.sleep(_CALM_S)
+            done.append((victim, recovered_after_s, began_s))
+    finally:
+        load.cancel()
+        with suppress(asyncio.CancelledError):
+            await load
+    return _with_answers(done, callers.answers)
+
+
+async def _recovery(
+    faults: Faults, before: dict[Kind, int] | None, began_s: float, base_url: str
+) -> float | None:
+    while time.monotonic() - began_s < _PATIENCE_S:
+        await asyncio.sleep(_POLL_S)
+        now = _counts(faults)
+        is_whole = before is None or all(now[kind] >= count for kind, count in before.items())
+        if is_whole and await _answers(base_url):
+            return time.monotonic() - began_s
+    return None
+
+
+def _counts(faults: Faults) -> dict[Kind, int]:
+    kinds: tuple[Kind, ...] = (
+        "replica", "engine", "router", "haproxy", "node", "controller", "gcs",
+    )  # fmt: skip
+    counts = {kind: len(faults.alive(kind)) for kind in kinds}
+    # One that listens is enough; more are there for a while after each change.
+    return counts | {"haproxy": min(1, counts["haproxy"])}
+
+
+async def _answers(base_url: str) -> bool:
+    with suppress(httpx.HTTPError):
+        # A new connection each time, as of a new caller.
+        async with httpx.AsyncClient(base_url=base_url, timeout=5.0) as client:
+            response = await client.post("/v1/chat/completions", json=_PROBE)
+            return response.status_code == 200
+    return False
+
+
+def _with_answers(
+    done: Sequence[tuple[Victim, float | None, float]], answers: Sequence[Answer]
+) -> list[Round]:
+    ends = [began_s for _, _, began_s in done[1:]] + [float("inf")]
+    return [
+        Round(
+            victim,
+            recovered_after_s,
+            tuple(answer for answer in answers if began_s <= answer.ended_at_s < end_s),
+        )
+        for (victim, recovered_after_s, began_s), end_s in zip(done, ends, strict=True)
+    ]

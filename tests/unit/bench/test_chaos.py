@@ -1,0 +1,110 @@
+"""What the chaos bench calls right, lost, cut and broken. HTTP answers in, verdicts out."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from serve_app.bench.chaos import report, scenario
+from serve_app.bench.chaos.callers import Answer, answered
+from serve_app.bench.chaos.faults import Kind, Victim
+from serve_app.bench.chaos.rounds import Round
+from serve_app.bench.client import Address
+from serve_app.config import AppConfig
+
+
+def an_answer(**changes: Any) -> Answer:
+    defaults: dict[str, Any] = {
+        "sent_at_s": 0.0, "ended_at_s": 1.0, "is_streamed": False, "verdict": "right",
+        "num_engines": 1,
+    }  # fmt: skip
+    return Answer(**(defaults | changes))
+
+
+def a_round(kind: Kind, *answers: Answer, recovered_after_s: float | None = 1.0) -> Round:
+    return Round(Victim(kind, 1, "x"), recovered_after_s, answers)
+
+
+def missed(*rounds: Round) -> list[str]:
+    return [v.target.name for v in report.verdicts(rounds) if not v.is_met]
+
+
+def events(*texts: str, end: str = "data: [DONE]\n\n") -> str:
+    chunks = [{"choices": [{"delta": {"content": text}}], "system_fingerprint": "a"}
+              for text in texts]  # fmt: skip
+    return "".join(f"data: {orjson.dumps(chunk).decode()}\n\n" for chunk in chunks) + end
+
+
+async def verdict_on(
+    answer: Callable[[httpx.Request], httpx.Response], *, is_streamed: bool = True
+) -> Answer:
+    body = {"stream": is_streamed}
+    transport = httpx.MockTransport(answer)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        return await answered(client, scenario.Asked(body, "word1 word2"))
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [
+        (events("word1", " word2"), "right"),
+        (events("word1", " word1", " word2"), "wrong"),
+        (events("word1"), "wrong"),
+        (events("word1", " word2", end=""), "wrong"),
+        (events("word1", end='data: {"error": {"code": "x"}}\n\ndata: [DONE]\n\n'), "error"),
+        (events("word1", end='data: {"error": {"code": "x"}}\n\n'), "wrong"),
+    ],
+)
+async def test_a_stream_is_judged_word_for_word_and_by_its_end(said: str, verdict: str) -> None:
+    answer = await verdict_on(lambda _: httpx.Response(200, text=said))
+    assert answer.verdict == verdict
+
+
+async def test_a_caller_connects_again_but_does_not_ask_again() -> None:
+    refusals = [httpx.ConnectError("refused")]
+
+    def once_unreachable(_: httpx.Request) -> httpx.Response:
+        if refusals:
+            raise refusals.pop()
+        return httpx.Response(503, text="no")
+
+    answer = await verdict_on(once_unreachable, is_streamed=False)
+    assert (answer.verdict, answer.num_connections) == ("error", 2)
+
+
+def test_an_unstreamed_request_that_is_not_answered_right_is_lost() -> None:
+    assert missed(a_round("replica", an_answer())) == []
+    assert missed(a_round("replica", an_answer(verdict="error"))) == ["unstreamed requests lost"]
+
+
+def test_a_stream_may_end_with_an_error_event_but_not_with_other_text() -> None:
+    assert missed(a_round("replica", an_answer(is_streamed=True, verdict="error"))) == []
+    assert len(missed(a_round("replica", an_answer(is_streamed=True, verdict="wrong")))) == 1
+
+
+def test_only_who_holds_the_connection_may_cut_a_stream() -> None:
+    cut = an_answer(is_streamed=True, verdict="cut")
+    assert missed(a_round("haproxy", cut), a_round("router", cut)) == []
+    assert len(missed(a_round("replica", cut))) == 1
+
+
+def test_a_service_that_does_not_come_back_is_a_miss() -> None:
+    assert len(missed(a_round("replica", recovered_after_s=None))) == 1
+
+
+def test_every_version_of_the_file_is_a_valid_one() -> None:
+    content = scenario.fake_tiers(Address("127.0.0.1", 1), "resource")
+    versions = scenario.updates(content)
+    for _ in range(6):
+        _, version = next(versions)
+        AppConfig.model_validate(version["applications"][0]["args"])
+
+
+def test_no_two_requests_are_alike_and_half_are_streamed() -> None:
+    draw = random.Random(1)
+    asked = [scenario.asked(number, draw) for number in range(100)]
+    assert len({str(one.body["messages"]) for one in asked}) == 100
+    assert sum(one.is_streamed for one in asked) == 50
