@@ -19,8 +19,7 @@ _POLL_S = 1.0
 def ray_serve_llm(content: Mapping[str, Any], address: Address) -> dict[str, Any]:
     """The Serve file with Ray's application in place of ours: same engines, nothing of ours.
 
-    One process parses HTTP, as with Tandem; Ray would start two for each engine by default, more
-    than two cores can carry.
+    One process parses HTTP, as with Tandem. It reserves no core: the engines have them all.
     """
     (ours,) = content["applications"]
     configs = [_without_ours(config) for config in ours["args"]["llm_configs"]]
