@@ -92,6 +92,7 @@ class InputConfig(Strict):
 
 
 _PICKLES = frozenset({"pt", "npcache"})
+_MAY_FALL_BACK = frozenset({"auto", "hf"})
 
 
 def require_safe_weights(model_id: str, engine_kwargs: dict[str, Any]) -> None:
@@ -107,10 +108,10 @@ def require_safe_weights(model_id: str, engine_kwargs: dict[str, Any]) -> None:
 def with_safe_weights(tier: TierSpec) -> TierSpec:
     """The tier, reading safetensors unless it names another format.
 
-    Left to itself (`auto`), vLLM falls back to pickle files when a model has no safetensors.
+    With `auto` and `hf` vLLM falls back to pickle files when a model has no safetensors.
     """
     named = str(tier.engine_kwargs.get("load_format", "auto")).lower()
-    if tier.fake is not None or named != "auto":
+    if tier.fake is not None or named not in _MAY_FALL_BACK:
         return tier
     safe = tier.engine_kwargs | {"load_format": "safetensors"}
     return tier.model_copy(update={"engine_kwargs": safe})

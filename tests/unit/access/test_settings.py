@@ -54,9 +54,14 @@ def test_pickled_weights_are_refused(load_format: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "used"), [({}, "safetensors"), ({"load_format": "auto"}, "safetensors"),
-                        ({"load_format": "gguf"}, "gguf")],
-)  # fmt: skip
+    ("given", "used"),
+    [
+        ({}, "safetensors"),
+        ({"load_format": "auto"}, "safetensors"),
+        ({"load_format": "hf"}, "safetensors"),
+        ({"load_format": "gguf"}, "gguf"),
+    ],
+)
 def test_an_engine_never_falls_back_to_pickles(given: dict[str, str], used: str) -> None:
     tier = {"model_loading_config": {"model_id": "m"}, "engine_kwargs": given}
     spec = a_config(llm_configs=[tier], slo_classes={}).llm_configs[0]
