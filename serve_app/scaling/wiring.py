@@ -8,9 +8,9 @@ from serve_app.config import AppConfig, ScalingConfig
 # By name: Serve imports them where it builds the application.
 _OF_TIERS = "serve_app.scaling.policy:TierReplicas"
 _OF_ROUTERS = "serve_app.scaling.policy:heard_from_routers"
-# Ray's ten seconds are long beside a reply.
-_TOLD_EVERY_S = 1.0
-_LOOK_BACK_S = 3.0
+# Ray's ten and thirty seconds are long beside a reply; and it starts a tier that has just gone to
+# sleep again for requests that it had within its look-back.
+_HEARD = {"metrics_interval_s": 1.0, "look_back_period_s": 3.0}
 
 
 def scaled_tier(spec: TierSpec, scaling: ScalingConfig, accelerators: int) -> TierSpec:
@@ -28,7 +28,8 @@ def scaled_tier(spec: TierSpec, scaling: ScalingConfig, accelerators: int) -> Ti
         "scaling": scaling.model_dump(),
     }
     policy = {"policy_function": _OF_TIERS, "policy_kwargs": kwargs}
-    options = spec.deployment_config | {"autoscaling_config": {**told, "policy": policy}}
+    scaled = {**_HEARD, **told, "policy": policy}
+    options = spec.deployment_config | {"autoscaling_config": scaled}
     return spec.model_copy(update={"deployment_config": options})
 
 
@@ -45,12 +46,7 @@ def router_options(options: dict[str, Any], config: AppConfig) -> dict[str, Any]
     # Else it is "auto", for which Serve has these bounds.
     least, most = (number, number) if isinstance(number, int) else (1, 100)
     told = options.get("autoscaling_config") or {"min_replicas": least, "max_replicas": most}
-    heard = {
-        "metrics_interval_s": _TOLD_EVERY_S,
-        "look_back_period_s": _LOOK_BACK_S,
-        **told,
-        "policy": {"policy_function": _OF_ROUTERS},
-    }
+    heard = {**_HEARD, **told, "policy": {"policy_function": _OF_ROUTERS}}
     fixed = {key: value for key, value in options.items() if key != "num_replicas"}
     return fixed | {"autoscaling_config": heard}
 

@@ -8,7 +8,8 @@ from serve_app.simulator.arrivals import synthesize
 from serve_app.simulator.trace import Request
 
 _WINDOW_S = 60.0
-_SWING = 0.9
+# A day is as 0.6 + cos: a third of it there is nobody. The mean of that is 0.678.
+_DAY_OFFSET, _DAY_MEAN = 0.6, 0.678
 _BURST_S = 300.0
 _BURST_EVERY_S = 1500.0
 _QUIET_SHARE = 0.5
@@ -17,11 +18,12 @@ _QUIET_SHARE = 0.5
 def diurnal(
     lengths: Sequence[Request], *, mean_per_s: float, duration_s: float, seed: int
 ) -> Iterator[Request]:
-    """A whole day squeezed into the duration: from a tenth of the mean to almost twice it."""
+    """A day squeezed into the duration, from noon to noon: 2.4 times the mean, at night nobody."""
     rates = [
-        mean_per_s * (1.0 - _SWING * math.cos(2 * math.pi * middle_s / duration_s))
+        mean_per_s * max(0.0, _DAY_OFFSET + math.cos(2 * math.pi * middle_s / duration_s))
+        / _DAY_MEAN
         for middle_s in _middles(duration_s)
-    ]
+    ]  # fmt: skip
     return _drawn(rates, lengths, seed)
 
 
