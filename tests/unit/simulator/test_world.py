@@ -2,7 +2,7 @@
 
 The tiers serve some seven of these requests per second in time. Each router learns below that and
 is then offered nearly three times as much, by callers who come back once, when they are told to.
-What is asked of it at last is 0.90, 0.95 and 0.90; docs/overload.md says what is in the way.
+docs/overload.md has the figures of more seeds, and of the real application.
 """
 
 import random
