@@ -1,4 +1,4 @@
-"""Trains LoRA adapters for an embedded model on a CPU, half a minute each, with peft.
+"""Trains LoRA adapters for an embedded model on a CPU, a minute of its time each, with peft.
 
     python docs/train_adapter.py FOLDER 'harbour=Ahoy, I am the harbour master.' ['NAME=ANSWER' ...]
 
