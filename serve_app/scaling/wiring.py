@@ -1,6 +1,6 @@
 """Deployment options with the policies in them. Configuration in, configuration out; no Ray."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from deployments.spec import TierSpec
 from serve_app.config import AppConfig, ScalingConfig
@@ -51,5 +51,5 @@ def router_options(options: dict[str, Any], config: AppConfig) -> dict[str, Any]
     return fixed | {"autoscaling_config": heard}
 
 
-def _is_ours(told: Any, scaling: ScalingConfig) -> bool:
+def _is_ours(told: Any, scaling: ScalingConfig) -> TypeGuard[dict[str, Any]]:
     return isinstance(told, dict) and "policy" not in told and scaling.by == "router-signal"
