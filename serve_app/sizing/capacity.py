@@ -1,7 +1,9 @@
 """How much one replica serves in time, and what stops it. An engine and a demand in, numbers out.
 
-By the router's own lines, prefill(n) and step(B): a reply of L tokens beside B - 1 others takes
-(prefill(n) + (L - 1) step(B)) stretched by the prefills of those who arrive meanwhile.
+By the router's kind of lines, prefill(n) and step(B): a reply of L tokens beside B - 1 others takes
+(prefill(n) + (L - 1) step(B)) stretched by the prefills of those who arrive meanwhile. The lines go
+through the engine's own times at the demand's lengths: a start-up measurement has short contexts,
+whose keys and values cost next to nothing to read.
 """
 
 import math
@@ -10,10 +12,16 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from deployments.measure import line
 from serve_app.routing.latency import LatencyProfile
 from serve_app.simulator.fleet.tier import SimulatedTier
 from serve_app.simulator.trace import Request
 from serve_app.sizing.demand import Demand
+
+# The step's line goes through a lone sequence and this many, prefill's through half the mean prompt
+# and one and a half.
+_MANY_SEQUENCES = 16
+_PROMPT_SHARES = (0.5, 1.5)
 
 # What ends the growth of the batch. impossible: not even an idle replica is in time; context: too
 # many requests are longer than its window.
@@ -70,7 +78,8 @@ class Capacity:
 def capacity_of(option: Option, demand: Demand) -> Capacity:
     """The largest batch that is still in time, within memory and slots."""
     tier, attainment = option.tier, demand.slo.attainment
-    idle_e2e_s = _quantile(_reply_times(tier.profile, demand.lengths, 1, 0.0), attainment)
+    speed = speed_of(option, demand)
+    idle_e2e_s = _quantile(_reply_times(speed, demand.lengths, 1, 0.0), attainment)
     if idle_e2e_s > demand.limit_s:
         return Capacity(option, 0, 0.0, "impossible", idle_e2e_s)
     too_long = sum(r.prompt_tokens + r.output_tokens > tier.context_tokens for r in demand.lengths)
@@ -81,11 +90,11 @@ def capacity_of(option: Option, demand: Demand) -> Capacity:
     low, high = 1, most + 1
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _is_in_time(option, demand, middle) else (low, middle)
-    rps, blocked_share = _met(tier.profile, demand, low)
+        low, high = (middle, high) if _is_in_time(speed, demand, middle) else (low, middle)
+    rps, blocked_share = _met(speed, demand, low)
     limit: Limit = "memory" if memory <= tier.max_num_seqs else "slots"
     if low < most:
-        unblocked = _reply_times(tier.profile, demand.lengths, low + 1, 0.0)
+        unblocked = _reply_times(speed, demand.lengths, low + 1, 0.0)
         is_prefill = _quantile(unblocked, attainment) <= demand.limit_s
         limit = "prefill" if is_prefill else "decode"
     return Capacity(option, low, rps, limit, idle_e2e_s, blocked_share)
@@ -93,13 +102,22 @@ def capacity_of(option: Option, demand: Demand) -> Capacity:
 
 def longest_reply(option: Option, demand: Demand) -> int | None:
     """Tokens that an idle replica writes in time after a prompt of mean length; None for none."""
-    profile = option.tier.profile
-    left_s = demand.limit_s - profile.prefill_s(demand.prompt_tokens)
-    return 1 + int(left_s / profile.step_s(1)) if left_s >= 0 else None
+    speed = speed_of(option, demand)
+    left_s = demand.limit_s - speed.prefill_s(demand.prompt_tokens)
+    return 1 + int(left_s / speed.step_s(1)) if left_s >= 0 else None
 
 
-def _is_in_time(option: Option, demand: Demand, batch: int) -> bool:
-    profile = option.tier.profile
+def speed_of(option: Option, demand: Demand) -> LatencyProfile:
+    """Two lines through the simulated engine's times, at the demand's mean context."""
+    timing = option.tier.timing
+    context_s = (demand.prompt_tokens + demand.output_tokens / 2) * timing.context_token_s
+    steps = [(n, timing.fixed_s(n) + n * context_s) for n in (1, _MANY_SEQUENCES)]
+    prompts = [max(1, round(demand.prompt_tokens * share)) for share in _PROMPT_SHARES]
+    prefills = [(n, timing.fixed_s(0, 1, n) + timing.pair_s * n * n / 2) for n in prompts]
+    return LatencyProfile(*line(prefills), *line(steps))
+
+
+def _is_in_time(profile: LatencyProfile, demand: Demand, batch: int) -> bool:
     _, blocked_share = _met(profile, demand, batch)
     times_s = _reply_times(profile, demand.lengths, batch, blocked_share)
     return _quantile(times_s, demand.slo.attainment) <= demand.limit_s

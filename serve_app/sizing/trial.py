@@ -1,7 +1,7 @@
 """Which fleet is large enough? Whole ones, simulated at the peak. Plans in, trials out.
 
-The simulated engines have a formula of their own, arrivals come in bursts, and the server's own
-brain decides: none of the three is in the capacities that the plans were made from.
+Engines batch step by step with noise, arrivals come in bursts, and the server's own brain decides:
+none of the three is in the capacities that the plans were made from.
 """
 
 import random
