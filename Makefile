@@ -20,8 +20,8 @@ up: venv ## install, prepare the embedded models, serve them on http://127.0.0.1
 down: ## stop what `make up` started
 	@[ ! -x $(BIN)/tandem ] || $(BIN)/tandem down
 
-test: lint ## style, types, layers, then unit, integration and end-to-end tests
-	$(BIN)/pytest tests/unit tests/integration tests/e2e
+test: lint ## style, types, layers, then unit tests, notebooks, integration and end-to-end tests
+	$(BIN)/pytest tests/unit tests/notebooks tests/integration tests/e2e
 
 lint: venv ## style, types and layers only
 	$(BIN)/ruff check .
