@@ -33,11 +33,6 @@ class Scaler:
             return wanted
         return within(self._config.accelerators, wanted, fleets)
 
-    def start_s(self, tier: str) -> float:
-        """Seconds that a replica of the tier takes to start, as seen so far."""
-        starts = self._starts.get(tier)
-        return starts.usual_s if starts else self._config.cold_start_s
-
     def _wanted(self, tier: str, signal: Signal, fleet: TierFleet, now: float) -> int:
         trend = self._trends.setdefault(tier, Trend(self._config.memory_s))
         starts = self._starts.setdefault(tier, StartTimes(self._config.cold_start_s))
@@ -52,8 +47,9 @@ class Scaler:
         number = fleet.target
         if up > number and not signal.is_idle:
             number = up
-        elif down < number and fleet.running >= fleet.target:
-            # One that is starting is not given up: it was wanted, and is paid for.
+        elif down < number and (fleet.running >= number or down < fleet.running):
+            # One that is starting is not given up for those that run: it was wanted, and is paid
+            # for. One that finds no place to start must not keep the others.
             number = down
         return min(fleet.most, max(fleet.least, number))
 

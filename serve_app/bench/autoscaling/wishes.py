@@ -63,7 +63,7 @@ class ByOngoingRequests:
 class ByTtft:
     """One replica more while the 95th percentile of TTFT is above the target, one less below half.
 
-    tiers: engines that note the TTFT of what they finish.
+    seen: by tier, when each of its latest replies was finished, and its TTFT.
     """
 
     target_s: float

@@ -61,6 +61,10 @@ def test_a_replica_that_is_starting_is_not_given_up() -> None:
     assert steady(a_scaler(), a_signal(), a_fleet(1, running=0)) == 1
 
 
+def test_a_replica_that_finds_no_place_keeps_no_others() -> None:
+    assert steady(a_scaler(), a_signal(5.0), a_fleet(4, running=3)) == 1
+
+
 def test_a_tier_of_which_nothing_is_heard_keeps_its_replicas() -> None:
     assert a_scaler().replicas({}, {"large": a_fleet(3)}, now=0.0) == {"large": 3}
 
