@@ -74,6 +74,12 @@ def _nothing_is_in_time(answer: Answer) -> list[str]:
             f"feasible would be that deadline"
             + (f", or replies of {tokens} tokens." if tokens else ".")
         )
+    for tier in sorted(
+        {one.option.tier.tier for one in answer.capacities if one.limit == "context"}
+    ):
+        sentences.append(
+            f"{tier}: too many prompts are longer than its window; raise max_model_len."
+        )
     return sentences
 
 
@@ -156,6 +162,6 @@ def _trial(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _milliseconds(seconds: float) -> int:
+def _milliseconds(seconds: float) -> int | None:
     # Rounded up: a deadline that is told must be enough.
-    return math.ceil(seconds * 1000)
+    return math.ceil(seconds * 1000) if math.isfinite(seconds) else None

@@ -8,7 +8,7 @@ whose keys and values cost next to nothing to read.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
@@ -24,7 +24,7 @@ _MANY_SEQUENCES = 16
 _PROMPT_SHARES = (0.5, 1.5)
 
 # What ends the growth of the batch. impossible: not even an idle replica is in time; context: too
-# many requests are longer than its window.
+# many prompts are longer than its window.
 Limit = Literal["impossible", "context", "memory", "slots", "prefill", "decode"]
 
 
@@ -56,8 +56,8 @@ class Capacity:
     """Of one replica: the largest batch in which the asked share of replies is in time.
 
     rps: requests per second, 0 when it is `impossible`. limit: why not one more. idle_e2e_s: within
-    which an idle replica has finished the asked share of replies. blocked_share: of the time,
-    taken from decoding by prefills.
+    which an idle replica has finished the asked share of replies, infinite with `context`.
+    blocked_share: of the time, taken from decoding by prefills.
     """
 
     option: Option
@@ -76,15 +76,17 @@ class Capacity:
 
 
 def capacity_of(option: Option, demand: Demand) -> Capacity:
-    """The largest batch that is still in time, within memory and slots."""
-    tier, attainment = option.tier, demand.slo.attainment
-    speed = speed_of(option, demand)
+    """The largest batch that is still in time, within memory and slots.
+
+    Replies are cut where the window ends; who does not fit at all is late.
+    """
+    tier, fitting = option.tier, _fitting(option.tier.context_tokens, demand)
+    if fitting is None:
+        return Capacity(option, 0, 0.0, "context", math.inf)
+    demand, attainment, speed = fitting, fitting.slo.attainment, speed_of(option, fitting)
     idle_e2e_s = _quantile(_reply_times(speed, demand.lengths, 1, 0.0), attainment)
     if idle_e2e_s > demand.limit_s:
         return Capacity(option, 0, 0.0, "impossible", idle_e2e_s)
-    too_long = sum(r.prompt_tokens + r.output_tokens > tier.context_tokens for r in demand.lengths)
-    if too_long > (1.0 - attainment) * len(demand.lengths):
-        return Capacity(option, 0, 0.0, "context", idle_e2e_s)
     memory = int(tier.kv_tokens // (demand.prompt_tokens + demand.output_tokens / 2))
     most = max(1, min(tier.max_num_seqs, memory))
     low, high = 1, most + 1
@@ -98,6 +100,19 @@ def capacity_of(option: Option, demand: Demand) -> Capacity:
         is_prefill = _quantile(unblocked, attainment) <= demand.limit_s
         limit = "prefill" if is_prefill else "decode"
     return Capacity(option, low, rps, limit, idle_e2e_s, blocked_share)
+
+
+def _fitting(context_tokens: int, demand: Demand) -> Demand | None:
+    """What of the demand fits a window, with the larger share of it that must be in time then."""
+    fitting = [
+        replace(r, output_tokens=min(r.output_tokens, context_tokens - r.prompt_tokens))
+        for r in demand.lengths
+        if r.prompt_tokens < context_tokens
+    ]
+    if len(fitting) < demand.slo.attainment * len(demand.lengths):
+        return None
+    attainment = demand.slo.attainment * len(demand.lengths) / len(fitting)
+    return replace(demand, lengths=fitting, slo=replace(demand.slo, attainment=attainment))
 
 
 def longest_reply(option: Option, demand: Demand) -> int | None:
@@ -151,4 +166,5 @@ def _reply_times(
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+    # Less a rounding error, which must not ask for one reply more.
+    return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]

@@ -21,7 +21,7 @@ from serve_app.sizing.demand import Demand
 from serve_app.sizing.fleets import FleetPlan
 
 # Each failed one comes back with a twentieth more replicas.
-MOST_TRIALS = 16
+MOST_TRIALS = 24
 # Replies in flight and the router's learning settle meanwhile; not scored.
 _WARM_UP_LIMITS = 3.0
 

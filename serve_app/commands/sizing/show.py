@@ -11,7 +11,7 @@ from serve_app.sizing.trial import Trial
 _MOST_PLANS = 5
 _LIMITS = {
     "impossible": "even an idle replica is late",
-    "context": "too many requests are longer than its window",
+    "context": "too many prompts are longer than its window",
     "memory": "the KV cache is full",
     "slots": "max_num_seqs of the file is reached; raising it serves more",
     "prefill": "one more would be late because of the prefills of others",
@@ -79,9 +79,10 @@ def _option_table(answer: Answer) -> Table:
 
 def _option_row(one: Capacity) -> tuple[str, ...]:
     option = one.option
+    idle = "-" if one.limit == "context" else f"{one.idle_e2e_s:.2f} s"
     return (
         option.tier.tier, f"{option.count} x {option.accelerator}",
-        f"{option.tier.usd_per_hour:.2f}", f"{one.idle_e2e_s:.2f} s",
+        f"{option.tier.usd_per_hour:.2f}", idle,
         str(one.batch) if one.rps else "-", f"{one.rps:.2f}" if one.rps else "-",
         f"{one.usd_per_million:.0f}" if one.rps else "-", one.limit,
     )  # fmt: skip

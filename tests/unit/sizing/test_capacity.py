@@ -33,7 +33,7 @@ def test_what_is_late_when_idle_serves_nothing_and_tells_what_it_needs() -> None
     [
         ({"max_num_seqs": 4}, "slots", 4),
         ({"kv_tokens": 1000}, "memory", 7),
-        ({"context_tokens": 128}, "context", 0),
+        ({"context_tokens": 100}, "context", 0),
     ],
 )
 def test_what_ends_the_batch_is_named(changes: dict[str, int], limit: str, batch: int) -> None:
@@ -48,6 +48,13 @@ def test_reading_a_longer_context_leaves_less_capacity() -> None:
     reading = replace(plain, tier=replace(plain.tier, timing=timing))
     # Then the prompts of the demand count, not those of a start-up measurement
     assert capacity_of(reading, a_demand()).rps < capacity_of(plain, a_demand()).rps
+
+
+def test_a_reply_is_cut_where_the_window_ends() -> None:
+    # Given replies that would be late, on a tier whose window ends after 20 tokens of them
+    demand = a_demand(output_tokens=1000)
+    assert capacity_of(an_option(), demand).limit == "impossible"
+    assert capacity_of(an_option(context_tokens=120), demand).rps > 0
 
 
 def test_only_the_asked_share_of_replies_must_be_in_time() -> None:
