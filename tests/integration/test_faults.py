@@ -1,0 +1,141 @@
+"""Parts of a running service are killed under its requests: real Ray, HAProxy, HTTP; fake tiers."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+import pytest
+
+from serve_app.bench.chaos import report, scenario
+from serve_app.bench.chaos.callers import Callers
+from serve_app.bench.chaos.faults import Faults, Kind
+from serve_app.bench.chaos.rounds import rounds
+from serve_app.bench.client import Address
+from serve_app.commands.instance import Instance
+from tests.integration.conftest import a_body
+from tests.serving import running
+
+# A whole reply of 100 tokens takes 3 s on the large tier, which is preferred.
+ARGS = scenario.fake_tiers(Address("127.0.0.1", 0))["applications"][0]["args"]
+TOKENS = 100
+WORDS = " ".join(f"word{number}" for number in range(1, TOKENS + 1))
+
+
+@pytest.fixture(scope="module")
+def instance() -> Iterator[Instance]:
+    with running(ARGS) as served:
+        yield served
+
+
+@pytest.fixture
+async def http(instance: Instance) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a service that is whole."""
+    async with httpx.AsyncClient(base_url=instance.address, timeout=60.0) as client:
+        await both_replicas_of_each_tier_run(client)
+        yield client
+
+
+async def both_replicas_of_each_tier_run(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(60.0):
+        while True:
+            tiers = (await client.get("/v1/router/state")).json().get("tiers", {})
+            if tiers and all(tier["replicas"] == 2 for tier in tiers.values()):
+                return
+            await asyncio.sleep(0.5)
+
+
+def replicas_of(instance: Instance, tier: str) -> list[psutil.Process]:
+    return [p for p in Faults(instance.processes, random.Random()).alive("replica")
+            if f":tier-{tier}" in p.cmdline()[0]]  # fmt: skip
+
+
+def a_long_body(**changes: Any) -> dict[str, Any]:
+    return a_body(model="auto", max_tokens=TOKENS, ignore_eos=True, **changes)
+
+
+async def test_a_request_whose_replicas_all_die_is_answered_by_the_other_tier(
+    instance: Instance, http: httpx.AsyncClient
+) -> None:
+    # Given an unstreamed request on the large tier
+    asked = asyncio.create_task(http.post("/v1/chat/completions", json=a_long_body()))
+    await asyncio.sleep(1.0)
+    # When all replicas of that tier are killed
+    for process in replicas_of(instance, "large"):
+        process.kill()
+    # Then its caller sees one 200
+    answer = await asked
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["message"]["content"] == WORDS
+    assert int(answer.headers["x-router-attempts"]) >= 2
+
+
+async def test_a_stream_goes_on_word_for_word_on_another_replica(
+    instance: Instance, http: httpx.AsyncClient
+) -> None:
+    body = a_long_body(stream=True, stream_options={"include_usage": True})
+    events = await events_with_a_death(instance, http, body)
+    choices = [choice for event in events for choice in event["choices"]]
+    assert "".join(choice["delta"].get("content", "") for choice in choices) == WORDS
+    assert len({event["id"] for event in events}) == 1
+    assert len({event["system_fingerprint"] for event in events}) > 1
+    assert events[-1]["usage"]["completion_tokens"] == TOKENS
+
+
+async def test_a_stream_that_cannot_go_on_says_so(
+    instance: Instance, http: httpx.AsyncClient
+) -> None:
+    events = await events_with_a_death(instance, http, a_long_body(stream=True, logprobs=True))
+    assert events[-1]["error"]["code"] == "replica_lost"
+
+
+async def events_with_a_death(
+    instance: Instance, http: httpx.AsyncClient, body: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Everything said by a stream whose replica is killed after its tenth event."""
+    events: list[dict[str, Any]] = []
+    lines: list[str] = []
+    async with http.stream("POST", "/v1/chat/completions", json=body) as response:
+        assert response.status_code == 200
+        async for line in response.aiter_lines():
+            if line:
+                lines.append(line)
+            if len(lines) == 10:
+                for process in replicas_of(instance, "large"):
+                    process.kill()
+    assert lines.pop() == "data: [DONE]"
+    events = [orjson.loads(line.removeprefix("data: ")) for line in lines]
+    return events
+
+
+async def test_a_poison_request_kills_two_replicas_and_no_more(
+    instance: Instance, http: httpx.AsyncClient
+) -> None:
+    before = {p.pid for tier in ("small", "large") for p in replicas_of(instance, tier)}
+    poison = a_body(fake={"fault": "die"})
+    for request_id in ("poison-1", "poison-2"):
+        answer = await http.post(
+            "/v1/chat/completions", json=poison, headers={"x-request-id": request_id}
+        )
+        assert answer.status_code == 500
+        assert answer.json()["error"]["code"] == "request_quarantined"
+        assert request_id in answer.json()["error"]["message"]
+    after = {p.pid for tier in ("small", "large") for p in replicas_of(instance, tier)}
+    assert len(before - after) == 2
+    assert (await http.post("/v1/chat/completions", json=a_body())).status_code == 200
+
+
+async def test_nothing_is_lost_while_one_part_after_the_other_dies(instance: Instance) -> None:
+    # Given a steady load, half of it streamed
+    callers = Callers(instance.address, 8.0, scenario.asked)
+    faults = Faults(instance.processes, random.Random(1))
+    kinds: list[Kind] = ["replica", "router", "haproxy", "freeze", "replica"]
+    # When one process after the other is killed or stopped
+    done = await rounds(kinds, faults, callers, instance.address, print)
+    # Then every unstreamed request is answered right, and no stream breaks without a word
+    assert [r.victim.kind for r in done] == kinds
+    missed = [verdict for verdict in report.verdicts(done) if not verdict.is_met]
+    assert not missed, [answer for r in done for answer in r.answers if answer.verdict != "right"]
