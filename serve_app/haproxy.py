@@ -4,8 +4,8 @@ A router that dies takes the connections to it along. HAProxy sends an unstreame
 answer had not begun to another router (`empty-response`), if it is no longer than HAProxy's
 buffer of 16 kB.
 
-A defect: Ray 2.60 writes `option splice-request` into HAProxy's configuration. With it, HAProxy stops
-watching a client whose request body arrived apart from its headers, as every httpx and OpenAI
+A defect: Ray 2.60 writes `option splice-request` into HAProxy's configuration. With it, HAProxy
+stops watching a client whose request body arrived apart from its headers, as every httpx and OpenAI
 client sends it; when such a client leaves, nobody behind HAProxy learns of it and the engine
 generates to the end. docs/haproxy_lost_aborts.py shows it in a minute.
 """
