@@ -67,9 +67,9 @@ def size(
     """Say how many replicas a number of users needs, what limits them, and what they cost.
 
     \b
-    One replica's capacity comes from the router's formula; the cheapest fleet of one tier, or of
+    One replica's capacity comes from a formula; the cheapest fleet of one tier, or of
     two when --min-quality asks for it, is then simulated at the peak's full rate and grown until
-    it holds. The engines in it have published speeds, not measured ones.
+    it holds. The engines in it have published speeds, not measured ones. docs/sizing.md has more.
     Exit code 0: the simulated fleet is in time. 1: nothing is, or a file or an option is wrong.
     """
     console = Console(highlight=False, soft_wrap=True)
@@ -79,25 +79,23 @@ def size(
         asked = setting.classes[0]
         options, refused = options_of(app, names_of(accelerators), counts_of(per_replica), listed)
         lengths = lengths_of(trace, prompt_tokens, output_tokens, asked.expected_output_tokens)
-    except (ValueError, OSError) as err:
-        console.print(str(err), style="red", markup=False)
-        raise typer.Exit(1) from err
-    demand = Demand(users, requests_per_user_hour, peak_factor, lengths, asked.slo)
-    capacities = [capacity_of(option, demand) for option in options]
-    plans = fleets(capacities, demand, min_quality=min_quality)
-    done = []
-    if plans:
-        with progress(console, MOST_TRIALS) as say:
+        demand = Demand(users, requests_per_user_hour, peak_factor, lengths, asked.slo)
+        capacities = [capacity_of(option, demand) for option in options]
+        plans = fleets(capacities, demand, min_quality=min_quality)
+        with progress(console, MOST_TRIALS if plans else 0) as say:
             done = trials(
                 plans, demand, Router(asked, setting.brain), min_quality=min_quality,
                 duration_s=check_s, seed=seed, say=lambda trial: say(told(trial)),
             )  # fmt: skip
-    answer = Answer(
-        demand, slo_class, min_quality, capacities, refused, plans, done,
-        list(hosted(listed, demand)),
-    )  # fmt: skip
-    show(answer, listed, console)
-    if json is not None:
-        json.write_text(json_format.dumps(as_document(answer), indent=2) + "\n")
+        answer = Answer(
+            demand, slo_class, min_quality, capacities, refused, plans, done,
+            list(hosted(listed, demand)),
+        )  # fmt: skip
+        show(answer, listed, console)
+        if json is not None:
+            json.write_text(json_format.dumps(as_document(answer), indent=2) + "\n")
+    except (ValueError, OSError) as err:
+        console.print(str(err), style="red", markup=False)
+        raise typer.Exit(1) from err
     if not answer.is_met:
         raise typer.Exit(1)

@@ -157,7 +157,8 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "attainment": trial.attainment,
         "accept_rate": trial.accept_rate,
         "quality": trial.quality,
-        "e2e_s": trial.e2e_s,
+        # No reply, no percentile: JSON has no word for it.
+        "e2e_s": {q: e2e_s if math.isfinite(e2e_s) else None for q, e2e_s in trial.e2e_s.items()},
         "is_met": trial.is_met,
     }
 
