@@ -7,7 +7,14 @@ from itertools import islice
 from statistics import fmean
 from typing import Any
 
-from serve_app.bench.autoscaling.run import NAMES, ROUTER_SIGNAL, Ground, Outcome, play
+from serve_app.bench.autoscaling.run import (
+    NAMES,
+    ROUTER_SIGNAL,
+    ROUTER_SIGNAL_TO_ZERO,
+    Ground,
+    Outcome,
+    play,
+)
 from serve_app.bench.autoscaling.traffic import bursty, diurnal
 from serve_app.simulator.experiment.run import Traffic
 from serve_app.simulator.experiment.workload import asked
@@ -41,12 +48,13 @@ def compare(
     return found
 
 
-def dominated_by(ways: Mapping[str, Mapping[str, Any]], name: str = ROUTER_SIGNAL) -> list[str]:
-    """The ways that have more replies in time, in quality's weight too, for fewer accelerators."""
-    ours = ways[name]
+def dominated_by(ways: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Others' ways with more replies in time, in quality's weight too, for fewer accelerators."""
+    ours = ways[ROUTER_SIGNAL]
     return [
         other for other, way in ways.items()
-        if way["attainment"] > ours["attainment"]
+        if other != ROUTER_SIGNAL_TO_ZERO
+        and way["attainment"] > ours["attainment"]
         and way["quality_goodput"] > ours["quality_goodput"]
         and way["accelerator_hours"] < ours["accelerator_hours"]
     ]  # fmt: skip

@@ -41,7 +41,8 @@ _RAY_DEFAULT = 2.0
 class Ground:
     """What all ways to scale are given alike. bounds, targets, accelerators: by tier.
 
-    targets: `target_ongoing_requests` of the Serve file. ttft_s: target of `ttft-target`.
+    targets: `target_ongoing_requests` of the Serve file. ttft_s: target of `ttft-target`. scaling:
+    of `router-signal`.
     """
 
     setting: Setting
@@ -49,6 +50,7 @@ class Ground:
     targets: Mapping[str, float]
     accelerators: Mapping[str, int]
     ttft_s: float
+    scaling: ScalingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def _wishes(
         return ByOngoingRequests(ground.targets)
     if name == ONGOING_DEFAULT:
         return ByOngoingRequests(dict.fromkeys(states, _RAY_DEFAULT))
-    return ByRouterSignal(Scaler(ScalingConfig()), states)
+    return ByRouterSignal(Scaler(ground.scaling), states)
 
 
 def _states(setting: Setting, brain: Brain) -> dict[str, TierState]:

@@ -16,7 +16,7 @@ from serve_app.check.capacity import accelerators_per_replica
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import our_applications, read_serve_file
 from serve_app.commands.simulation.fleet import Wishes, setting_of
-from serve_app.config import AppConfig
+from serve_app.config import AppConfig, ScalingConfig
 from serve_app.simulator.experiment.workload import split
 from serve_app.simulator.fleet.plans import Scaling
 from serve_app.simulator.trace import read_trace
@@ -40,6 +40,9 @@ def autoscaling(
     cold_start_s: Annotated[float, typer.Option(min=0, help="From order to serving.")] = 60.0,
     downscale_delay_s: Annotated[float, typer.Option(min=0, help="As in the file.")] = 120.0,
     ttft_s: Annotated[float, typer.Option(min=0.01, help="Target of `ttft-target`.")] = 1.0,
+    target_fill: Annotated[
+        float | None, typer.Option(min=0.1, max=1, help="Of router-signal. Default: the file's.")
+    ] = None,
 ) -> None:
     """How many replies are in time, and what that takes, when replicas come and go.
 
@@ -53,7 +56,9 @@ def autoscaling(
     try:
         app = _app(config)
         bounds = Scaling(1, most, _RAY_TARGET, 10.0, downscale_delay_s, cold_start_s)
-        ground = _ground(app, slo_class or [], bounds, ttft_s)
+        fill = app.scaling.target_fill if target_fill is None else target_fill
+        scaling = app.scaling.model_copy(update={"target_fill": fill})
+        ground = _ground(app, slo_class or [], bounds, ttft_s, scaling)
         lengths = split(read_trace(trace), ground.setting.context_tokens).scored
         plan = Plan(rate, 60 * minutes, tuple(range(1, seeds + 1)))
         with progress(console, len(SHAPES) * len(NAMES)) as say:
@@ -70,6 +75,7 @@ def autoscaling(
         "lengths_of": trace.name,
         "rate_per_s": rate, "minutes": minutes, "seeds": seeds, "most_replicas": most,
         "cold_start_s": cold_start_s, "downscale_delay_s": downscale_delay_s, "ttft_s": ttft_s,
+        "target_fill": fill,
         "traffic": found,
         "better_at_everything": better,
         "is_met": not any(better.values()),
@@ -88,18 +94,20 @@ def _app(config: Path) -> AppConfig:
     return AppConfig.model_validate(applications[0].get("args"))
 
 
-def _ground(app: AppConfig, class_names: list[str], bounds: Scaling, ttft_s: float) -> Ground:
+def _ground(
+    app: AppConfig, class_names: list[str], bounds: Scaling, ttft_s: float, scaling: ScalingConfig
+) -> Ground:
     setting = setting_of(app, Wishes(class_names))
     setting = replace(setting, tiers=tuple(replace(t, replicas=1) for t in setting.tiers))
     told: dict[str, Any] = {
         spec.model_id: spec.deployment_config.get("autoscaling_config") for spec in app.llm_configs
     }
     targets = {
-        tier: float((scaling or {}).get("target_ongoing_requests", _RAY_TARGET))
-        for tier, scaling in told.items()
+        tier: float((bounds_told or {}).get("target_ongoing_requests", _RAY_TARGET))
+        for tier, bounds_told in told.items()
     }
     accelerators = {spec.model_id: accelerators_per_replica(spec) for spec in app.llm_configs}
-    return Ground(setting, dict.fromkeys(told, bounds), targets, accelerators, ttft_s)
+    return Ground(setting, dict.fromkeys(told, bounds), targets, accelerators, ttft_s, scaling)
 
 
 def _show(document: dict[str, Any], console: Console) -> None:

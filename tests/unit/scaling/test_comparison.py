@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from serve_app.bench.autoscaling.actuator import Actuator
 from serve_app.bench.autoscaling.compare import SHAPES, dominated_by
-from serve_app.bench.autoscaling.run import NAMES, ROUTER_SIGNAL
+from serve_app.bench.autoscaling.run import NAMES, ROUTER_SIGNAL, ROUTER_SIGNAL_TO_ZERO
 from serve_app.bench.autoscaling.wishes import ByOngoingRequests, ByTtft
 from serve_app.commands.bench.autoscaling import autoscaling
 from serve_app.scaling.budget import TierFleet
@@ -84,4 +84,5 @@ def test_a_way_is_better_only_when_it_is_at_everything() -> None:
     ours = {"attainment": 0.9, "quality_goodput": 2.0, "accelerator_hours": 3.0}
     cheaper = ours | {"accelerator_hours": 2.0}
     better = {"attainment": 0.95, "quality_goodput": 2.1, "accelerator_hours": 2.9}
-    assert dominated_by({ROUTER_SIGNAL: ours, "a": cheaper, "b": better}) == ["b"]
+    to_zero = {ROUTER_SIGNAL_TO_ZERO: better}
+    assert dominated_by({ROUTER_SIGNAL: ours, "a": cheaper, "b": better} | to_zero) == ["b"]
