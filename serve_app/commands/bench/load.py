@@ -92,10 +92,12 @@ def _measure(
         taken = open_loop(asked) if asked.users is None else _closed_loop(asked)
     if path is not None:
         write_records(path, taken)
-    quality = {card["id"]: card["quality"] for card in cards if card.get("quality")}
+    quality = {card["id"]: card["quality"]["default"] for card in cards if card.get("quality")}
     figures = scores(taken, duration_s=asked.seconds, quality=quality)
     if usd_per_hour is None:
-        usd_per_hour = sum(card.get("usd_per_hour") or 0.0 for card in cards)
+        # An adapter costs nothing beside the tier that it belongs to.
+        owned = (card for card in cards if "parent" not in card)
+        usd_per_hour = sum(card.get("usd_per_hour") or 0.0 for card in owned)
     judged = report.verdicts(figures, attainment, is_open=asked.users is None)
     document = report.as_document(
         figures, judged, usd_per_hour=usd_per_hour, machine=machine, load=asked.text
