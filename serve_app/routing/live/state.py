@@ -15,6 +15,8 @@ from serve_app.routing.types import Candidate, TierView
 
 _TRUSTED_S = 300.0
 _TRUST_HALF_LIFE_S = 600.0
+# vLLM's own default. Too few would order replicas in plenty while the first one starts.
+_ASSUMED_SLOTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class TierState:
 
     def signal(self, now: float) -> Signal:
         """How much of it is wanted, for whoever decides how many replicas it has."""
-        max_num_seqs = self._facts.max_num_seqs if self._facts else 1
+        max_num_seqs = self._facts.max_num_seqs if self._facts else _ASSUMED_SLOTS
         return self.demand.signal(self.ledger.num_sequences, max_num_seqs, now=now)
 
     @property

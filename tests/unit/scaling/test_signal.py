@@ -11,7 +11,7 @@ from serve_app.scaling.board import Board
 from serve_app.scaling.metrics import as_metrics, summed
 from tests.unit.builders import SLOW
 from tests.unit.routing.test_state import a_state
-from tests.unit.scaling.builders import a_fleet, a_signal
+from tests.unit.scaling.builders import a_fleet, a_scaler, a_signal, steady
 
 
 def two_states(*, large_replicas: int = 1) -> dict[str, TierState]:
@@ -56,6 +56,17 @@ def test_a_sleeping_tier_is_wanted_by_those_it_would_serve_best() -> None:
     asked(states, 2)
     assert states["large"].signal(now=1.0).kept_out > 0
     assert states["small"].signal(now=1.0).outstanding > 0
+
+
+def test_of_a_tier_that_never_ran_one_replica_is_wanted_however_many_ask() -> None:
+    # Given a tier that nobody has heard of yet, and a crowd
+    states = two_states() | {"large": a_state(None, tier="large", quality=2.0)}
+    states["large"].num_replicas = 0
+    asked(states, 100)
+    # Then what it is said to hold is enough for one
+    signal = states["large"].signal(now=1.0)
+    assert steady(a_scaler(), signal, a_fleet(0), seconds=1) == 1
+    assert steady(a_scaler(), signal, a_fleet(1, running=0)) == 1
 
 
 def test_a_sleeping_tier_is_not_wanted_for_what_it_could_never_do_in_time() -> None:
