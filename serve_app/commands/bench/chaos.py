@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -75,9 +75,7 @@ def chaos(
     console = Console(highlight=False, soft_wrap=True)
     # Ended by `kill`, it stops what it started as it does on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    kinds: list[Kind] = [
-        cast(Kind, kind.value) for kind in fault or [k for k in Fault if k != Fault.gcs]
-    ]
+    kinds: list[Kind] = [kind.value for kind in fault or [k for k in Fault if k != Fault.gcs]]
     try:
         with alone(private_folder(tandem_home() / "chaos")) as folder:
             document = _measure(folder, list(islice(cycle(kinds), rounds)), rate, console)
