@@ -7,13 +7,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import orjson
-from ray.exceptions import (
-    ActorUnavailableError,
-    RayActorError,
-    RayError,
-    RayTaskError,
-    TaskCancelledError,
-)
+from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
@@ -146,9 +140,9 @@ class HandleTier:
             raise ClientGone("The request was cancelled before it was answered.") from err
         except TimeoutError as err:
             raise EngineStalled(f"Tier {self._tier!r} has fallen silent. Retry later.") from err
-        except ActorUnavailableError as err:
-            raise Unavailable(f"Tier {self._tier!r} cannot be reached now. Retry.") from err
         except RayActorError as err:
+            # Over gRPC, which high throughput brings, a death is an ActorUnavailableError, one of
+            # these too. A call that no replica had accepted Serve itself sends again.
             raise self._lost(str(err.actor_id)) from err
         except DeploymentUnavailableError as err:
             raise Unavailable(f"Tier {self._tier!r} has no replica. Retry later.") from err

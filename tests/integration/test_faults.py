@@ -128,8 +128,10 @@ async def test_a_poison_request_kills_two_replicas_and_no_more(
     assert (await http.post("/v1/chat/completions", json=a_body())).status_code == 200
 
 
-async def test_nothing_is_lost_while_one_part_after_the_other_dies(instance: Instance) -> None:
-    # Given a steady load, half of it streamed
+async def test_nothing_is_lost_while_one_part_after_the_other_dies(
+    instance: Instance, http: httpx.AsyncClient
+) -> None:
+    # Given a steady load on a whole service, half of it streamed
     callers = Callers(instance.address, 8.0, scenario.asked)
     faults = Faults(instance.processes, random.Random(1))
     kinds: list[Kind] = ["replica", "router", "haproxy", "freeze", "replica"]
