@@ -10,10 +10,8 @@ import orjson
 import psutil
 import pytest
 
-from serve_app.bench.chaos import report, scenario
-from serve_app.bench.chaos.callers import Callers
-from serve_app.bench.chaos.faults import Faults, Kind
-from serve_app.bench.chaos.rounds import rounds
+from serve_app.bench.chaos import scenario
+from serve_app.bench.chaos.faults import Faults
 from serve_app.bench.client import Address
 from serve_app.commands.instance import Instance
 from tests.integration.conftest import a_body
@@ -126,18 +124,3 @@ async def test_a_poison_request_kills_two_replicas_and_no_more(
     after = {p.pid for tier in ("small", "large") for p in replicas_of(instance, tier)}
     assert len(before - after) == 2
     assert (await http.post("/v1/chat/completions", json=a_body())).status_code == 200
-
-
-async def test_nothing_is_lost_while_one_part_after_the_other_dies(
-    instance: Instance, http: httpx.AsyncClient
-) -> None:
-    # Given a steady load on a whole service, half of it streamed
-    callers = Callers(instance.address, 8.0, scenario.asked)
-    faults = Faults(instance.processes, random.Random(1))
-    kinds: list[Kind] = ["replica", "router", "haproxy", "freeze", "replica"]
-    # When one process after the other is killed or stopped
-    done = await rounds(kinds, faults, callers, instance.address, print)
-    # Then every unstreamed request is answered right, and no stream breaks without a word
-    assert [r.victim.kind for r in done] == kinds
-    missed = [verdict for verdict in report.verdicts(done) if not verdict.is_met]
-    assert not missed, [answer for r in done for answer in r.answers if answer.verdict != "right"]
