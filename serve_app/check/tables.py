@@ -42,7 +42,7 @@ def _tier_table(report: Report) -> Table:
         "tier", "on", "weights each", "KV cache each",
         f"replies of {SEQUENCE_TOKENS} tokens", "fits",
     )  # fmt: skip
-    table = _table("What fits", columns)
+    table = titled("What fits", columns)
     for size in report.tiers:
         fits = "unknown" if size.kv_bytes is None else "no" if size.problem else "yes"
         sequences = "?" if size.sequences is None else str(size.sequences)
@@ -56,7 +56,7 @@ def _class_table(report: Report) -> Table:
         "class", "tier", "tokens", "first token", "per token", "whole reply",
         "P(met)", "feasible", "least e2e_ms",
     )  # fmt: skip
-    table = _table("What an idle tier can promise", columns)
+    table = titled("What an idle tier can promise", columns)
     for verdict in report.classes:
         candidate = verdict.candidate
         time = candidate.idle.time
@@ -70,7 +70,8 @@ def _class_table(report: Report) -> Table:
     return table
 
 
-def _table(title: str, columns: tuple[str, ...]) -> Table:
+def titled(title: str, columns: tuple[str, ...]) -> Table:
+    """An empty table whose cells fold instead of being cut."""
     table = Table(title=title, title_justify="left")
     for name in columns:
         table.add_column(name, overflow="fold")

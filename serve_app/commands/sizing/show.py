@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from serve_app.check.tables import titled
 from serve_app.sizing.answer import Answer
 from serve_app.sizing.capacity import Capacity
 from serve_app.sizing.prices import PriceList
@@ -68,7 +69,7 @@ def _show_verdict(answer: Answer, console: Console) -> None:
 
 
 def _option_table(answer: Answer) -> Table:
-    table = _table(
+    table = titled(
         "What one replica serves in time",
         ("tier", "on", "USD/h", "idle reply", "batch", "requests/s", "USD/million", "limit"),
     )
@@ -89,14 +90,14 @@ def _option_row(one: Capacity) -> tuple[str, ...]:
 
 
 def _plan_table(answer: Answer) -> Table:
-    table = _table("Fleets by the formula, cheapest first", ("fleet", "quality", "USD/h"))
+    table = titled("Fleets by the formula, cheapest first", ("fleet", "quality", "USD/h"))
     for plan in answer.plans[:_MOST_PLANS]:
         table.add_row(plan.name, f"{plan.quality:.4g}", f"{plan.usd_per_hour:,.2f}")
     return table
 
 
 def _cost_table(answer: Answer, prices: PriceList) -> Table:
-    table = _table(
+    table = titled(
         "What it costs: replicas run day and night, tokens are the mean's, a sentence has 100",
         ("what", "USD/month", "USD/1K tokens", "USD/million sentences", "prices, USD"),
     )
@@ -119,11 +120,4 @@ def _cost_table(answer: Answer, prices: PriceList) -> Table:
             f"{one.price.usd_per_1m_input:g} in, {one.price.usd_per_1m_output:g} out "
             f"({one.price.as_of})",
         )  # fmt: skip
-    return table
-
-
-def _table(title: str, columns: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in columns:
-        table.add_column(name, overflow="fold")
     return table
