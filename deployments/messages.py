@@ -11,6 +11,7 @@ from typing import Literal, NotRequired, TypedDict
 Endpoint = Literal["chat", "completions"]
 
 # `error.code` of a Reply whose engine is gone although its replica still answers.
+# `error.actor_id` says which replica, as Ray names it when that is gone too.
 ENGINE_DEAD = "engine_dead"
 
 

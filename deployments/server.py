@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import ray
 from pydantic import ValidationError
 from ray import serve
 from ray.serve.llm.deployment import LLMServer
@@ -216,7 +217,10 @@ class TierServer(LLMServer):  # type: ignore[misc]
         """The engine's own error; or that it is gone, whatever it said last."""
         if self._client.errored:
             message = "The engine died while it had this request."
-            error = {"message": message, "type": "server_error", "code": ENGINE_DEAD}
+            error = {
+                "message": message, "type": "server_error", "code": ENGINE_DEAD,
+                "actor_id": ray.get_runtime_context().get_actor_id(),
+            }  # fmt: skip
             return await self._reply(503, orjson.dumps({"error": error}).decode(), None)
         status = int(error.get("code") or 500)
         return await self._reply(status, orjson.dumps({"error": error}).decode(), None)

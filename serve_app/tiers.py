@@ -157,7 +157,7 @@ class HandleTier:
         """The engine's own OpenAI error body, as our error."""
         error = orjson.loads(reply["body"]).get("error", {})
         if error.get("code") == ENGINE_DEAD:
-            return self._lost(reply["load"]["replica"])
+            return self._lost(error["actor_id"])
         return _engine_rejected(reply["status"], error)
 
     def _lost(self, replica: str) -> ReplicaLost:

@@ -33,17 +33,19 @@ def instance() -> Iterator[Instance]:
 async def http(instance: Instance) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a service that is whole."""
     async with httpx.AsyncClient(base_url=instance.address, timeout=60.0) as client:
-        await both_replicas_of_each_tier_run(client)
+        async with asyncio.timeout(60.0):
+            for tier in ("small", "large"):
+                await both_replicas_answer(instance, client, tier)
         yield client
 
 
-async def both_replicas_of_each_tier_run(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(60.0):
-        while True:
-            tiers = (await client.get("/v1/router/state")).json().get("tiers", {})
-            if tiers and all(tier["replicas"] == 2 for tier in tiers.values()):
-                return
-            await asyncio.sleep(0.5)
+async def both_replicas_answer(instance: Instance, client: httpx.AsyncClient, tier: str) -> None:
+    """The controller counts what was killed for a while; who answers lives."""
+    heard: set[str] = set()
+    while len(heard) < 2 or len(replicas_of(instance, tier)) != 2:
+        answer = await client.post("/v1/chat/completions", json=a_body(model=tier, max_tokens=1))
+        if answer.status_code == 200:
+            heard.add(answer.json()["system_fingerprint"])
 
 
 def replicas_of(instance: Instance, tier: str) -> list[psutil.Process]:
