@@ -3,11 +3,7 @@
 import asyncio
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,6 +19,7 @@ from deployments.store.places.types import StoreFailed
 from deployments.store.pull import pull_folder
 from deployments.store.push import published_manifest, push
 from deployments.store.verify import verify_folder, verify_place
+from tests.killing import finish, kill_when, num_pulled, tandem_store
 from tests.s3 import s3_server, set_aws_environment
 from tests.unit.store.builders import Phases, a_model, contents, unseen
 
@@ -60,28 +57,6 @@ def place() -> Iterator[S3Place]:
         yield place
 
 
-def tandem_store(*arguments: str) -> subprocess.Popen[bytes]:
-    command = [str(Path(sys.executable).with_name("tandem")), "store", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def kill_when(process: subprocess.Popen[bytes], is_time: Callable[[], bool]) -> None:
-    """`kill -9` as soon as the condition holds; the process must still be at work then."""
-    give_up = time.monotonic() + 30
-    while not is_time():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    process.communicate()
-
-
-def finish(process: subprocess.Popen[bytes]) -> None:
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, output
-
-
 def test_a_push_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: Path) -> None:
     # Given a push that was killed after a few of its 12 pieces
     slow = tandem_store("push", str(model), URI, "--piece-mb", "2", "--max-mb-per-s", "8")
@@ -101,7 +76,7 @@ def test_a_pull_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: P
     manifest = push(model, place, unseen, piece_bytes=2 * MB).manifest
     cache = node_cache(tmp_path / "home", {})
     slow = tandem_store("pull", URI, "--max-mb-per-s", "8")
-    kill_when(slow, lambda: num_lines(cache.root) >= 3)
+    kill_when(slow, lambda: num_pulled(cache.root) >= 3)
     assert [model.is_whole for model in cache.models()] == [False]
     # When somebody else asks for the model
     phases = Phases()
@@ -111,10 +86,6 @@ def test_a_pull_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: P
     assert held.fetched_bytes == manifest.num_bytes - phases.told["checking"]
     assert contents(held.folder) == contents(model)
     held.release()
-
-
-def num_lines(root: Path) -> int:
-    return sum(path.read_text().count("\n") for path in root.glob("*.part/.finished-pieces"))
 
 
 def test_two_replicas_at_once_are_one_download(model: Path, place: S3Place, tmp_path: Path) -> None:
