@@ -1,6 +1,7 @@
 """Places kept for callers who were told when to come back. `now` is an argument everywhere."""
 
 from bisect import bisect_left, insort
+from operator import sub
 
 _GRACE_S = 3.0
 _KEPT_GAIN = 0.05
@@ -25,10 +26,17 @@ class Promises:
         """When the longest waiting caller was told to return; None when nobody was."""
         return self._due[0] if self._due else None
 
-    def outstanding(self, now: float, *, within_s: float) -> float:
-        """Requests that will probably return within so many seconds."""
+    def reserved(self, now: float, *, stay_s: float, leaving_per_s: float) -> float:
+        """Places to keep free from a fresh request that would stay so many seconds.
+
+        A caller who returns later finds the places of those who have left by then, so it is the
+        moment at which most have come and fewest gone that counts.
+        """
         self._expire(now)
-        return bisect_left(self._due, now + within_s) * self._kept_share
+        due = self._due[: bisect_left(self._due, now + stay_s)]
+        back = (number * self._kept_share for number in range(1, len(due) + 1))
+        gone = (leaving_per_s * max(0.0, at_s - now) for at_s in due)
+        return max(0.0, max(map(sub, back, gone), default=0.0))
 
     @property
     def expected(self) -> float:

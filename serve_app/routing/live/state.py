@@ -220,8 +220,10 @@ class TierState:
         self._take_up_kept()
 
     def _reserved(self, now: float) -> float:
-        """Sequences promised a place before a request of now would be over."""
-        return self.promises.outstanding(now, within_s=self.ledger.turnover_s)
+        """Sequences whose promised places a request of now would take."""
+        stay_s = self.ledger.turnover_s
+        leaving_per_s = self.ledger.num_sequences / stay_s if stay_s else 0.0
+        return self.promises.reserved(now, stay_s=stay_s, leaving_per_s=leaving_per_s)
 
     def _as_met(self, candidate: Candidate, met: MetLoad | None) -> ReplyTime:
         """The raw prediction under the load that came instead of the one that was expected."""

@@ -129,7 +129,7 @@ def test_counts_never_go_wrong_whatever_the_order(
 def test_no_place_is_kept_before_anybody_was_seen_to_return() -> None:
     promises = Promises()
     promises.promise(10.0, now=0.0)
-    assert promises.outstanding(0.0, within_s=100.0) == 0.0
+    assert promises.reserved(0.0, stay_s=100.0, leaving_per_s=0.0) == 0.0
 
 
 def test_a_promised_place_counts_while_it_is_due_soon() -> None:
@@ -141,10 +141,23 @@ def test_a_promised_place_counts_while_it_is_due_soon() -> None:
     promises.promise(10.0, now=0.0)
     promises.promise(30.0, now=0.0)
     # Then only the one who comes within the time of a reply is waited for
-    assert promises.outstanding(1.0, within_s=15.0) == pytest.approx(1.0, abs=0.02)
+    assert promises.reserved(1.0, stay_s=15.0, leaving_per_s=0.0) == pytest.approx(1.0, abs=0.02)
     assert promises.expected == pytest.approx(2.0, abs=0.02)
     promises.keep(now=10.0)
-    assert promises.outstanding(11.0, within_s=15.0) == 0.0
+    assert promises.reserved(11.0, stay_s=15.0, leaving_per_s=0.0) == 0.0
+
+
+def test_no_place_is_kept_for_who_will_find_the_place_of_one_who_left() -> None:
+    # Given three callers who return at one per second, from the second second on
+    promises = Promises()
+    for _ in range(100):
+        promises.promise(0.0, now=0.0)
+        promises.keep(now=0.0)
+    for due_at_s in (2.0, 3.0, 4.0):
+        promises.promise(due_at_s, now=0.0)
+    # Then none is kept while requests end as fast, and those that they lag behind otherwise
+    assert promises.reserved(0.0, stay_s=15.0, leaving_per_s=1.0) == 0.0
+    assert promises.reserved(0.0, stay_s=15.0, leaving_per_s=0.25) == pytest.approx(2.0, abs=0.1)
 
 
 def test_callers_who_never_return_are_soon_not_waited_for() -> None:
@@ -152,7 +165,7 @@ def test_callers_who_never_return_are_soon_not_waited_for() -> None:
     for second in range(100):
         promises.promise(float(second), now=float(second))
     promises.promise(200.0, now=199.0)
-    assert promises.outstanding(199.0, within_s=10.0) < 0.05
+    assert promises.reserved(199.0, stay_s=10.0, leaving_per_s=0.0) < 0.05
 
 
 def test_a_crowded_tiers_price_rises_and_falls_again() -> None:
