@@ -1,7 +1,7 @@
 """The request path: decide, admit, generate, observe. Knows asyncio; no Ray, no HTTP."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from serve_app.dispatch.flights import Flights
 from serve_app.dispatch.insurance import InsuranceBudget, first_good
 from serve_app.dispatch.routes import Routes
 from serve_app.dispatch.waiting_room import WaitingRoom
-from serve_app.errors import TandemError
+from serve_app.errors import RequestQuarantined, TandemError
 from serve_app.prompts import PromptCounter
 from serve_app.resilience.continued import Continued
 from serve_app.resilience.journey import Journey
@@ -36,6 +36,10 @@ class Tier(Protocol):
     def stream(self, call: EngineCall) -> AsyncGenerator[Head | bytes | Tail, None]: ...
 
 
+async def _tell_nobody(content: str, replicas: Collection[str]) -> None:
+    """There is one router only."""
+
+
 class Dispatcher:
     """Routes asks to tiers, tries again what a tier failed, and learns from what comes back.
 
@@ -43,6 +47,7 @@ class Dispatcher:
         tiers: by id, in the order of the configuration; `states` has the same keys.
         counters: by tier id; filled once a tier has told its tokenizer.
         clock: monotonic seconds. is_going: the whole application is being stopped.
+        tell: passes on to all routers' `died` of which content engines died.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Dispatcher:
         recorder: Recorder,
         clock: Callable[[], float] = time.monotonic,
         is_going: Callable[[], bool] = lambda: False,
+        tell: Callable[[str, Collection[str]], Awaitable[None]] = _tell_nobody,
     ) -> None:
         self._config = config
         self._tiers = tiers
@@ -61,6 +67,7 @@ class Dispatcher:
         self._counters = counters
         self._recorder = recorder
         self._clock = clock
+        self._tell = tell
         chooser = Chooser(
             states,
             objective=config.routing.objective,
@@ -96,7 +103,7 @@ class Dispatcher:
                 try:
                     return await self._try(candidate, request, record, journey), record
                 except TandemError as error:
-                    self._failed(candidate, error, record, journey)
+                    await self._failed(candidate, error, record, journey)
 
     async def stream(self, ask: Ask) -> AsyncIterator[RequestRecord | bytes]:
         """Answers a streamed ask: its record once the first token is there, then events.
@@ -116,18 +123,24 @@ class Dispatcher:
                             yield piece
                     return
                 except TandemError as error:
-                    self._failed(candidate, error, record, journey, can_retry=part.can_follow)
+                    can_retry = part.can_follow
+                    await self._failed(candidate, error, record, journey, can_retry=can_retry)
                     part = part.following(self._counters[candidate.tier])
                 if part.missing is not None:
                     yield part.missing
                     return
+
+    def died(self, content: str, replicas: Collection[str]) -> None:
+        """Takes another router's word for which engines died of a content."""
+        for replica in replicas:
+            self._safeguards.quarantine.died(content, replica, now=self._clock())
 
     def _journey(self, ask: Ask) -> Journey:
         journey = Journey(ask, self._safeguards)
         journey.begins(self._clock())
         return journey
 
-    def _failed(
+    async def _failed(
         self,
         candidate: Candidate,
         error: TandemError,
@@ -139,7 +152,12 @@ class Dispatcher:
         """Raises the error unless the request may be tried again."""
         tier, now = candidate.tier, self._clock()
         replicas = self._states[tier].num_replicas
-        journey.failed(tier, error, replicas=replicas, now=now, can_retry=can_retry)
+        try:
+            journey.failed(tier, error, replicas=replicas, now=now, can_retry=can_retry)
+        except RequestQuarantined:
+            content = journey.content
+            await self._tell(content, self._safeguards.quarantine.deaths(content))
+            raise
         record.attempts += 1
 
     async def _try(

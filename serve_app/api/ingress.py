@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from serve_app.api.memory import Memory
 from serve_app.api.service import Service
 from serve_app.config import AppConfig, RoutingConfig, TelemetryConfig
 from serve_app.dispatcher import Dispatcher
+from serve_app.fellow_routers import FellowRouters
 from serve_app.haproxy import lost_aborts_warning
 from serve_app.readiness import Readiness
 from serve_app.routing.lengths import OutputLengths
@@ -90,6 +91,10 @@ class Router:
         signals = {tier: state.signal(now) for tier, state in self._service.states.items()}
         return as_metrics(signals)
 
+    async def died(self, content: str, replicas: Collection[str]) -> None:
+        """A fellow router's word for which engines died of a content."""
+        self._service.dispatcher.died(content, replicas)
+
     @asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
         service = self._service
@@ -142,9 +147,10 @@ def _service(
         objective=config.routing.objective,
         replica=context.replica_id.unique_id,
     )
+    fellows = FellowRouters(serve.get_deployment_handle(context.deployment, app_name))
     dispatcher = Dispatcher(
         config, tiers, states, readiness.counters, recorder,
-        clock=time.monotonic, is_going=lambda: readiness.is_going,
+        clock=time.monotonic, is_going=lambda: readiness.is_going, tell=fellows.died,
     )  # fmt: skip
     memory = _memory(config.routing, states, all_lengths, app_name)
     return Service(

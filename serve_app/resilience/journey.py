@@ -61,7 +61,7 @@ class Journey:
         """
         quarantine = self._safeguards.quarantine
         # Hashing costs something; most of the time nothing ever died.
-        if not quarantine.is_empty and quarantine.holds(self._content, now=now):
+        if not quarantine.is_empty and quarantine.holds(self.content, now=now):
             raise self._quarantined()
 
     def sent(self, tier: str, now: float) -> None:
@@ -70,7 +70,7 @@ class Journey:
     def answered(self, tier: str) -> None:
         self._safeguards.breakers[tier].succeeded()
         if not self._safeguards.quarantine.is_empty:
-            self._safeguards.quarantine.answered(self._content)
+            self._safeguards.quarantine.answered(self.content)
 
     def failed(
         self, tier: str, error: TandemError, *, replicas: int, now: float, can_retry: bool = True
@@ -114,12 +114,13 @@ class Journey:
                 breaker.open(now)
         if isinstance(error, ReplicaLost):
             quarantine = self._safeguards.quarantine
-            quarantine.died(self._content, error.replica, now=now)
-            if quarantine.holds(self._content, now=now):
+            quarantine.died(self.content, error.replica, now=now)
+            if quarantine.holds(self.content, now=now):
                 raise self._quarantined() from error
 
     @cached_property
-    def _content(self) -> str:
+    def content(self) -> str:
+        """The quarantine's name for what it asks."""
         return content_hash(self.ask.endpoint, self.ask.body)
 
     def _quarantined(self) -> RequestQuarantined:

@@ -66,6 +66,11 @@ class Quarantine:
         """Clears a content that an engine survived."""
         self._suspects.pop(content, None)
 
+    def deaths(self, content: str) -> frozenset[str]:
+        """Replicas that died under it, as far as that is remembered."""
+        suspect = self._suspects.get(content)
+        return frozenset(suspect.replicas if suspect else ())
+
     def holds(self, content: str, *, now: float) -> bool:
         """True when requests of this content are not to be sent to any engine."""
         suspect = self._suspects.get(content)

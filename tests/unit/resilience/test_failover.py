@@ -1,7 +1,7 @@
 """The request path when tiers fail: tried again, continued, refused. Tiers in memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from typing import Any
 
 import orjson
@@ -93,8 +93,13 @@ class Router:
         counters: dict[str, Any] = dict.fromkeys(self.tiers, Words())
         self.dispatcher = Dispatcher(
             a_config(resilience=parts), self.tiers, self.states, counters, recorder,
-            clock=lambda: self.now, is_going=lambda: is_going,
+            clock=lambda: self.now, is_going=lambda: is_going, tell=self._tell,
         )  # fmt: skip
+        self.fellows: list[Router] = []
+
+    async def _tell(self, content: str, replicas: Collection[str]) -> None:
+        for fellow in self.fellows:
+            fellow.dispatcher.died(content, replicas)
 
     async def read(self, **ask: Any) -> tuple[str, RequestRecord]:
         """A whole stream's text, and its record."""
@@ -256,6 +261,16 @@ async def test_a_poison_request_kills_two_and_no_more() -> None:
     other = an_ask(body={"messages": [{"role": "user", "content": "harmless"}]})
     router.tiers["large"].faults.clear()
     await router.dispatcher.complete(other)
+
+
+async def test_what_killed_two_engines_reaches_no_engine_through_another_router() -> None:
+    first, second = Router(large=CountingTier(a_death("a"), a_death("b")), replicas=3), Router()
+    first.fellows = [first, second]
+    with pytest.raises(RequestQuarantined):
+        await first.dispatcher.complete(an_ask())
+    with pytest.raises(RequestQuarantined):
+        await second.dispatcher.complete(an_ask())
+    assert not any(tier.calls for tier in second.tiers.values())
 
 
 async def test_a_request_waits_for_a_tier_to_come_back() -> None:
