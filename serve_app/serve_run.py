@@ -16,6 +16,8 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 from ray.serve.scripts import cli
 
+from serve_app.haproxy_guard import guarded
+
 POLL_S = 1.0
 
 
@@ -39,7 +41,8 @@ def main(serve_file: str, cluster: Callable[[], AbstractContextManager[None]] = 
         try:
             cli(["run", "--non-blocking", serve_file], standalone_mode=False)
             wait_until_deployed()
-            signal.pause()
+            with guarded():
+                signal.pause()
         except KeyboardInterrupt:
             print("stopping", flush=True)
         finally:

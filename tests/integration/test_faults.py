@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
+import openai
 import orjson
 import psutil
 import pytest
@@ -111,12 +112,29 @@ async def events_with_a_death(
     return events
 
 
+async def test_haproxy_is_back_before_its_callers_stop_connecting(
+    instance: Instance, http: httpx.AsyncClient
+) -> None:
+    # Given a caller with the SDK's own retries, whose request is under way
+    async with openai.AsyncOpenAI(base_url=f"{instance.address}/v1", api_key="none") as sdk:
+        body = {"model": "auto", "max_tokens": TOKENS, "messages": a_long_body()["messages"]}
+        create: Any = sdk.chat.completions.create
+        asked = asyncio.create_task(create(**body))
+        await asyncio.sleep(0.5)
+        # When HAProxy is killed
+        for process in Faults(instance.processes, random.Random()).alive("haproxy"):
+            process.kill()
+        # Then that request is answered, and a new one
+        assert (await asked).choices
+        assert (await create(**body)).choices
+
+
 async def test_a_poison_request_kills_two_replicas_and_no_more(
     instance: Instance, http: httpx.AsyncClient
 ) -> None:
     before = {p.pid for tier in ("small", "large") for p in replicas_of(instance, tier)}
     poison = a_body(fake={"fault": "die"})
-    for request_id in ("poison-1", "poison-2"):
+    for request_id in ("poison-1", "poison-2", "poison-3", "poison-4"):
         answer = await http.post(
             "/v1/chat/completions", json=poison, headers={"x-request-id": request_id}
         )
