@@ -32,33 +32,38 @@ _TITLES: dict[Kind, re.Pattern[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """What was broken; pid: the process, None where none was killed."""
+    """What was broken.
+
+    pid: the process, None where none was killed. replicas: how many tiers' replicas are wanted from
+    now on, where that changed.
+    """
 
     kind: Kind
     pid: int | None
     title: str
+    replicas: int | None = None
 
 
 class Faults:
     """Breaks one thing at a time.
 
     Args:
-        processes: those of the running Tandem, now. update: deploys another version of its file and
-            says which; None where none is to be deployed.
+        processes: those of the running Tandem, now. update: deploys another version of its file,
+            says which and how many replicas it wants; None where none is to be deployed.
     """
 
     def __init__(
         self,
         processes: Callable[[], Sequence[psutil.Process]],
         draw: random.Random,
-        update: Callable[[], Awaitable[str]] | None = None,
+        update: Callable[[], Awaitable[tuple[str, int]]] | None = None,
     ) -> None:
         self._processes = processes
         self._draw = draw
         self._update = update
 
     def alive(self, kind: Kind) -> list[psutil.Process]:
-        """Processes of the kind that run, as far as they can be told apart."""
+        """Processes of the kind that run and are not stopped, as far as they can be told apart."""
         title = _TITLES[kind]
         found = [process for process in self._processes() if title.match(_title(process))]
         # The head's raylet is the first one; it takes the controller along and is no such fault.
@@ -74,7 +79,7 @@ class Faults:
         What is frozen, slowed down or restarted has been so for some seconds when this returns.
         """
         if kind == "update":
-            return None if self._update is None else Victim(kind, None, await self._update())
+            return await self._updated()
         target = self._target(kind)
         if target is None:
             return None
@@ -89,6 +94,12 @@ class Faults:
         else:
             target.kill()
         return victim
+
+    async def _updated(self) -> Victim | None:
+        if self._update is None:
+            return None
+        what, replicas = await self._update()
+        return Victim("update", None, what, replicas)
 
     async def end(self, victim: Victim) -> None:
         """Lets go of what was only stopped."""
@@ -134,7 +145,8 @@ async def _slow_down(process: psutil.Process) -> None:
 
 
 def _title(process: psutil.Process) -> str:
+    """Empty when it is gone or stopped."""
     with suppress(psutil.Error):
-        words = process.cmdline()
+        words = [] if process.status() == psutil.STATUS_STOPPED else process.cmdline()
         return words[0].split(" ")[0] if words else ""
     return ""

@@ -39,15 +39,16 @@ async def rounds(
     load = asyncio.create_task(callers.run())
     try:
         await asyncio.sleep(_CALM_S)
+        wanted = _counts(faults)
         for kind in kinds:
             began_s = time.monotonic()
-            # An update may change how many there are.
-            before = None if kind == "update" else _counts(faults)
             victim = await faults.cause(kind)
             if victim is None:
                 continue
             say(f"{kind}: {victim.title[:60]}")
-            recovered_after_s = await _recovery(faults, before, began_s, base_url)
+            if victim.replicas is not None:
+                wanted["replica"] = victim.replicas
+            recovered_after_s = await _recovery(faults, wanted, began_s, base_url)
             await faults.end(victim)
             await asyncio.sleep(_CALM_S)
             done.append((victim, recovered_after_s, began_s))
@@ -59,12 +60,12 @@ async def rounds(
 
 
 async def _recovery(
-    faults: Faults, before: dict[Kind, int] | None, began_s: float, base_url: str
+    faults: Faults, wanted: dict[Kind, int], began_s: float, base_url: str
 ) -> float | None:
     while time.monotonic() - began_s < _PATIENCE_S:
         await asyncio.sleep(_POLL_S)
         now = _counts(faults)
-        is_whole = before is None or all(now[kind] >= count for kind, count in before.items())
+        is_whole = all(now[kind] >= count for kind, count in wanted.items())
         if is_whole and await _answers(base_url):
             return time.monotonic() - began_s
     return None

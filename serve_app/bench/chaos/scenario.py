@@ -42,6 +42,12 @@ def fake_tiers(address: Address, resource: str | None = None) -> dict[str, Any]:
     return content
 
 
+def num_replicas(content: dict[str, Any]) -> int:
+    """Of all tiers together."""
+    tiers = content["applications"][0]["args"]["llm_configs"]
+    return sum(tier["deployment_config"]["num_replicas"] for tier in tiers)
+
+
 def updates(content: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """One version of the file after the other, for ever, and what each changes."""
     for number in count(1):

@@ -103,10 +103,10 @@ def _measure(
         with running(content, folder, _ADDRESS, script) as instance:
             versions_of = scenario.updates(content)
 
-            async def update() -> str:
+            async def update() -> tuple[str, int]:
                 what, version = next(versions_of)
                 await deploy(instance.processes(), version, folder)
-                return what
+                return what, scenario.num_replicas(version)
 
             faults = Faults(instance.processes, random.Random(_SEED), update)
             done = asyncio.run(_run(kinds, faults, instance.address, rate_per_s, say))
