@@ -1,30 +1,56 @@
 """The `tandem` command: one line per subcommand, each in a module of its own."""
 
-import typer
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
 
-from serve_app.commands.bench_command import bench
-from serve_app.commands.check import check
-from serve_app.commands.keys import keys
-from serve_app.commands.local import down, up
-from serve_app.commands.route import route
-from serve_app.commands.simulate import simulate
-from serve_app.commands.size import size
-from serve_app.commands.store_command import store
-from serve_app.commands.weights.compare import compare
-from serve_app.commands.weights.quantize import quantize
+import typer
+from typer.core import TyperGroup
+from typer.main import get_group
+
+# By the subcommand, which its module calls the same, below `serve_app.commands`.
+_MODULES = {
+    "up": "local",
+    "down": "local",
+    "check": "check",
+    "route": "route",
+    "quantize": "weights.quantize",
+    "compare": "weights.compare",
+    "simulate": "simulate",
+    "size": "size",
+    "bench": "bench_command",
+    "keys": "keys",
+    "store": "store_command",
+}
+
+
+class _OnDemand(Mapping[str, Any]):
+    """The subcommands, imported when they are looked up: all together take a second and more."""
+
+    def __getitem__(self, name: str) -> Any:
+        found = getattr(import_module(f"serve_app.commands.{_MODULES[name]}"), name)
+        alone = typer.Typer()
+        if isinstance(found, typer.Typer):
+            alone.add_typer(found, name=name)
+        else:
+            alone.command(name)(found)
+        return get_group(alone).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+class _Tandem(TyperGroup):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"commands": _OnDemand()})
+
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    cls=_Tandem, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Serve a small and a large model behind one address, chosen by predicted reply time.",
 )  # fmt: skip
-app.command()(up)
-app.command()(down)
-app.command()(check)
-app.command()(route)
-app.command()(quantize)
-app.command()(compare)
-app.command()(simulate)
-app.command()(size)
-app.add_typer(bench, name="bench")
-app.add_typer(keys, name="keys")
-app.add_typer(store, name="store")
+# Without one, Typer takes an application that has no command of its own for an error.
+app.callback()(lambda: None)
