@@ -32,7 +32,9 @@ class Readiness:
     """Watches the tiers and fills `states`, `counters` and `facts`.
 
     Args:
-        count_replicas: running replicas by tier id; None once the whole application is to go.
+        count_replicas: running replicas by tier id, for tiers of which that is known: Serve says
+            nothing while it builds another version, nor after that failed, and the tiers run on.
+            None once the whole application is to go.
         may_sleep: tiers that are allowed to have no replica; they do not hold readiness back.
     """
 
@@ -80,9 +82,8 @@ class Readiness:
     async def refresh(self) -> None:
         counted = await self._count_replicas()
         self.is_going = counted is None
-        replicas = counted or {}
         for tier, state in self._states.items():
-            state.num_replicas = replicas.get(tier, 0)
+            state.num_replicas = 0 if counted is None else counted.get(tier, state.num_replicas)
             if not state.num_replicas:
                 # The next replica may be another engine; it is asked again.
                 self.facts.pop(tier, None)

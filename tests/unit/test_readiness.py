@@ -93,6 +93,16 @@ async def test_a_tier_that_loses_its_replicas_is_no_longer_ready() -> None:
     bench = Bench()
     bench.replicas = {"small": 1, "large": 1}
     await bench.readiness.refresh()
-    bench.replicas = {"small": 1}
+    bench.replicas = {"small": 1, "large": 0}
     await bench.readiness.refresh()
     assert not bench.readiness.is_ready
+
+
+async def test_a_tier_of_which_nothing_is_said_runs_on() -> None:
+    # As while Serve builds another version, and after that failed.
+    bench = Bench()
+    bench.replicas = {"small": 1, "large": 1}
+    await bench.readiness.refresh()
+    bench.replicas = {}
+    await bench.readiness.refresh()
+    assert bench.readiness.is_ready
