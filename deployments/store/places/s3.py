@@ -19,7 +19,9 @@ from deployments.store.places.window import Window
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 60
 _ATTEMPTS = 5
-_PART_BYTES = 32 * 2**20
+# A part that is sent waits in memory until its turn; one that is fetched does not.
+_SENT_PART_BYTES = 16 * 2**20
+_FETCHED_PART_BYTES = 32 * 2**20
 # Requests at once, over all files; 20 fill 25 Gbit/s from S3, where one brings some 90 MB/s.
 _REQUESTS = 20
 _DELETE_AT_ONCE = 1000
@@ -68,7 +70,7 @@ class S3Place:
     def upload(self, file: Path, offset: int, num_bytes: int, key: str, on_bytes: OnBytes) -> None:
         subscriber = _subscriber(num_bytes, on_bytes)
         with failing(self.uri, "written"), Window.reading(file, offset, num_bytes) as window:
-            self._transfers.upload(
+            self._sending.upload(
                 window, self._bucket, self._prefix + key, subscribers=[subscriber]
             ).result()
 
@@ -78,14 +80,14 @@ class S3Place:
             if head["ContentLength"] != num_bytes:
                 raise wrong_size(self.uri, key, head["ContentLength"], num_bytes)
             subscriber = _subscriber(num_bytes, on_bytes, head["ETag"])
-            self._transfers.download(
+            self._fetching.download(
                 self._bucket, self._prefix + key, target, subscribers=[subscriber]
             ).result()
 
     def copy(self, key: str, to: str) -> None:
         source = {"Bucket": self._bucket, "Key": self._prefix + key}
         with failing(self.uri, "written"):
-            self._transfers.copy(source, self._bucket, self._prefix + to).result()
+            self._sending.copy(source, self._bucket, self._prefix + to).result()
 
     def delete(self, keys: list[str]) -> None:
         with failing(self.uri, "deleted"):
@@ -116,8 +118,9 @@ class S3Place:
         return count
 
     def close(self) -> None:
-        if "_transfers" in vars(self):
-            self._transfers.shutdown()
+        for name in ("_sending", "_fetching"):
+            if name in vars(self):
+                getattr(self, name).shutdown()
         if "_client" in vars(self):
             self._client.close()
 
@@ -145,12 +148,19 @@ class S3Place:
         return boto3.session.Session().client("s3", config=config)
 
     @cached_property
-    def _transfers(self) -> Any:
+    def _sending(self) -> Any:
+        return self._transfers(_SENT_PART_BYTES)
+
+    @cached_property
+    def _fetching(self) -> Any:
+        return self._transfers(_FETCHED_PART_BYTES)
+
+    def _transfers(self, part_bytes: int) -> Any:
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
         config = TransferConfig(
-            multipart_threshold=_PART_BYTES,
-            multipart_chunksize=_PART_BYTES,
+            multipart_threshold=part_bytes,
+            multipart_chunksize=part_bytes,
             max_concurrency=_REQUESTS,
             io_chunksize=2**20,
             max_bandwidth=self._max_bytes_per_s,

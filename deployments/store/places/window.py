@@ -49,12 +49,13 @@ class Window(io.RawIOBase):
         self._position = start[whence] + offset
         return self._position
 
-    def readinto(self, buffer: Any) -> int:
-        size = min(len(buffer), self._num_bytes - self._position)
-        view = memoryview(buffer)[: max(0, size)]
-        num_read = os.preadv(self._handle, [view], self._offset + self._position)
-        self._position += num_read
-        return num_read
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._num_bytes - self._position)
+        wanted = left if size is None or size < 0 else min(size, left)
+        # Not by `readinto`, which would zero and then copy a buffer of the same size.
+        data = os.pread(self._handle, wanted, self._offset + self._position)
+        self._position += len(data)
+        return data
 
     def write(self, data: Any) -> int:
         """Writes all of `data`.
