@@ -31,7 +31,7 @@ def sync(home: Path) -> Sequence[str]:
 
 
 def tuned_settings(folder: Path) -> dict[str, str]:
-    """Variables that give it as many requests as the store has, and parts of the size it fetches."""
+    """Variables that give it the store's number of requests, and the size of parts it fetches."""
     config = folder / "aws-tuned.ini"
     config.write_text(_TUNED)
     return {"AWS_CONFIG_FILE": str(config)}
