@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from serve_app.routing.lengths import OutputLengths
+from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.state import TierState
 from serve_app.storage.keeper import Keeper
 from serve_app.storage.types import Storage, StorageFailed

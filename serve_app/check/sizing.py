@@ -12,7 +12,7 @@ from serve_app.config import AppConfig, SloClass
 from serve_app.routing.assess import assess
 from serve_app.routing.calibration import Calibrator
 from serve_app.routing.latency import IDLE, LatencyProfile
-from serve_app.routing.lengths import OutputLengths
+from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.speed.accelerators import ACCELERATORS, Accelerator
 from serve_app.routing.speed.prior import ModelShape, prior_profile

@@ -5,7 +5,7 @@ from functools import partial
 
 from serve_app.config import Objective
 from serve_app.routing.latency import IDLE, predict
-from serve_app.routing.lengths import LengthQuery
+from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.types import (
     Candidate,
     Exclusion,

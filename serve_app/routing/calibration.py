@@ -22,7 +22,7 @@ from serve_app.routing.learning.errors import (
 )
 from serve_app.routing.learning.knowledge import Knowledge, Unforeseen
 from serve_app.routing.learning.speed import Correction, SpeedTracker
-from serve_app.routing.lengths import ReplyLength
+from serve_app.routing.lengths.reply import ReplyLength
 
 # Of the usual reply time: found on half of a trace, where it made errors of short and long replies
 # alike; between 0.1 and 0.4 it hardly matters.

@@ -16,7 +16,7 @@ from serve_app.routing.learning.conformal import Recalibration, score_of
 from serve_app.routing.learning.errors import Error
 from serve_app.routing.learning.histogram import TOKENS
 from serve_app.routing.learning.knowledge import Knowledge
-from serve_app.routing.lengths import ReplyLength
+from serve_app.routing.lengths.reply import ReplyLength
 
 _SURE = 3.3
 _LEAST_S = 1e-6

@@ -10,7 +10,7 @@ from serve_app.config import Chain
 from serve_app.routing.calibration import Calibrator
 from serve_app.routing.forecast import Forecast
 from serve_app.routing.latency import LatencyProfile, ReplyTime, TierLoad
-from serve_app.routing.lengths import OutputLengths
+from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.prices import ShadowPrice
 
 Reason = Literal[

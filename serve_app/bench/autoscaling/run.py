@@ -15,7 +15,7 @@ from serve_app.bench.autoscaling.wishes import (
     Wishes,
 )
 from serve_app.config import ScalingConfig
-from serve_app.routing.lengths import OutputLengths
+from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.state import TierState
 from serve_app.routing.types import Decision, RoutingRequest

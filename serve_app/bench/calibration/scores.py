@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from serve_app.bench.calibration.baselines import BASELINES, GlobalQuantile, foretold
 from serve_app.bench.calibration.replay import Forecasted
-from serve_app.routing.lengths import pinball
+from serve_app.routing.lengths.scores import pinball
 
 NUM_WARM_UP = 500
 LEAST_REQUESTS = 1_000

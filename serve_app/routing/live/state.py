@@ -6,7 +6,8 @@ from typing import Any
 
 from serve_app.routing.calibration import Calibrator
 from serve_app.routing.latency import LatencyProfile, MetLoad, ReplyTime, with_met_load
-from serve_app.routing.lengths import LengthQuery, OutputLengths
+from serve_app.routing.lengths.output import OutputLengths
+from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.demand import Demand, Signal
 from serve_app.routing.live.ledger import Ledger
 from serve_app.routing.live.prices import ShadowPrice

@@ -7,7 +7,8 @@ from serve_app.routing.calibration import Calibrator
 from serve_app.routing.latency import IDLE
 from serve_app.routing.learning.conformal import GroupOffsets
 from serve_app.routing.learning.knowledge import Knowledge
-from serve_app.routing.lengths import LengthQuery, OutputLengths
+from serve_app.routing.lengths.output import OutputLengths
+from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.live.state import TierState

@@ -15,7 +15,7 @@ from serve_app.routing.forecast import Forecast
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.learning.conformal import LEVELS, GroupCalibration, Recalibration, score_of
 from serve_app.routing.learning.histogram import log_normal_shares
-from serve_app.routing.lengths import LengthDistribution, ReplyLength
+from serve_app.routing.lengths.reply import LengthDistribution, ReplyLength
 
 RAW = ReplyTime(wait_s=0.0, prefill_s=0.1, step_s=0.02, batch=4.0)
 ANY_LENGTH = LengthDistribution(log_normal_shares(200, 0.8))

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.routing.learning.histogram import TOKENS, RollingHistogram, bin_of
-from serve_app.routing.lengths import LengthQuery, OutputLengths, ReplyLength, pinball
+from serve_app.routing.lengths.output import OutputLengths
+from serve_app.routing.lengths.reply import LengthQuery, ReplyLength
+from serve_app.routing.lengths.scores import pinball
 
 
 def a_query(prompt_tokens: int = 512, **changes: object) -> LengthQuery:
@@ -61,6 +63,26 @@ def test_an_expected_length_is_believed_until_it_is_seen_to_be_wrong() -> None:
     assert lengths.reply(hinted).mean == pytest.approx(325, rel=0.1)
     taught(lengths, hinted, 30)
     assert lengths.reply(hinted).mean < 60
+
+
+def test_what_one_tier_found_out_about_expectations_holds_for_the_others() -> None:
+    # Given callers who expect 300 tokens and get 40, all from the small tier
+    together = OutputLengths(default_tokens=256)
+    small, large = OutputLengths(256, together), OutputLengths(256, together)
+    taught(small, a_query(expected=300), 40, times=60)
+    # Then the large tier, which nobody asked, does not expect 300 either
+    assert large.reply(a_query(expected=300)).mean < 60
+
+
+def test_prompts_unlike_the_rest_are_told_apart_after_a_few_dozen_replies() -> None:
+    # Given a route whose replies are long but for prompts of one length
+    lengths = OutputLengths(default_tokens=256)
+    for _ in range(60):
+        taught(lengths, a_query(200), 400, times=3)
+        taught(lengths, a_query(3000), 40, times=1)
+    # Then hardly one in twenty of those is believed to be long
+    distribution = lengths.reply(a_query(3000)).distribution
+    assert distribution.quantile(0.95) < 100
 
 
 def test_replies_cut_by_max_tokens_do_not_make_lengths_look_short() -> None:

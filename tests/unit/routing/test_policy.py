@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.config import Objective
-from serve_app.routing.lengths import LengthQuery, OutputLengths
+from serve_app.routing.lengths.output import OutputLengths
+from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.policy import choose
 from serve_app.routing.types import Decision, RoutingRequest, Slo, TierView

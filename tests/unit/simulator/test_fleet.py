@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from serve_app.routing.lengths import OutputLengths
+from serve_app.routing.lengths.output import OutputLengths
 from serve_app.simulator.experiment.scaling import Autoscaler, plan_failures
 from serve_app.simulator.fleet.members import LoadBoard, ReplicaLoad
 from serve_app.simulator.fleet.plans import Failure, Scaling

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from serve_app.errors import ContextWindowExceeded, Saturated
-from serve_app.routing.lengths import LengthQuery, OutputLengths
+from serve_app.routing.lengths.output import OutputLengths
+from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.ledger import Work
 from serve_app.routing.live.state import Outcome, TierState
 from serve_app.routing.types import RoutingRequest

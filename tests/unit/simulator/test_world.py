@@ -13,7 +13,7 @@ from functools import cache
 import pytest
 
 from serve_app.bench.calibration.replay import CONTEXT_TOKENS, measured
-from serve_app.routing.lengths import OutputLengths
+from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.state import EngineFacts, TierSettings, TierState
 from serve_app.routing.types import RoutingRequest, Slo

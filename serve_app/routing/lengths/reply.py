@@ -1,0 +1,81 @@
+"""One reply's length as a distribution within its limits. Pure data and arithmetic, in tokens."""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from serve_app.routing.learning.histogram import TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class LengthQuery:
+    """What is known of a reply's length before it is written, in tokens.
+
+    route: what kind of request it is (task or class). expected: the caller's own guess. least and
+    most: limits; equal when the length is fixed. sequences: replies that must all be finished.
+    """
+
+    route: str
+    prompt_tokens: int
+    expected: int | None
+    least: int
+    most: int
+    sequences: int = 1
+
+
+class LengthDistribution:
+    """Shares of reply lengths, without any request's limits; shared and never changed.
+
+    cumulative: share of replies up to each bin. cumulative_tokens: their part of the mean.
+    """
+
+    __slots__ = ("cumulative", "cumulative_tokens", "shares")
+
+    def __init__(self, shares: tuple[float, ...]) -> None:
+        self.shares = shares
+        self.cumulative = tuple(accumulate(shares))
+        self.cumulative_tokens = tuple(
+            accumulate(share * tokens for share, tokens in zip(shares, TOKENS, strict=True))
+        )
+
+    def quantile(self, probability: float) -> float:
+        """Tokens that a share of `probability` of replies does not exceed."""
+        index = bisect_left(self.cumulative, probability * self.cumulative[-1] * (1 - 1e-12))
+        return TOKENS[min(index, len(TOKENS) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyLength:
+    """The length of one request's reply as a distribution within its limits, in tokens.
+
+    mean: expected tokens of one sequence.
+    """
+
+    distribution: LengthDistribution
+    least: int
+    most: int
+    sequences: int = 1
+    mean: float = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", self._mean())
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.least >= self.most
+
+    def capped(self, most: int) -> "ReplyLength":
+        """The same reply under a smaller max_tokens."""
+        return ReplyLength(self.distribution, min(self.least, most), most, self.sequences)
+
+    def _mean(self) -> float:
+        if self.is_fixed:
+            return float(self.most)
+        below_most = bisect_left(TOKENS, self.most)
+        below_least = bisect_left(TOKENS, self.least)
+        shares, tokens = self.distribution.cumulative, self.distribution.cumulative_tokens
+        short = shares[below_least - 1] if below_least else 0.0
+        short_tokens = tokens[below_least - 1] if below_least else 0.0
+        rest = shares[below_most - 1] if below_most else 0.0
+        rest_tokens = tokens[below_most - 1] if below_most else 0.0
+        return short * self.least + rest_tokens - short_tokens + (1.0 - rest) * self.most

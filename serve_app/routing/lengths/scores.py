@@ -1,0 +1,71 @@
+"""Which way to foresee reply lengths was best lately, per route, by pinball loss."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from serve_app.routing.lengths.reply import LengthQuery
+
+_GAIN = 0.02
+_BEFORE_CHOICE = 30
+_MOST_KEPT = 2048
+
+
+class Scores:
+    """Losses of each kind on each route, apart for requests whose caller named a length.
+
+    One for all tiers: a tier that is seldom used could not find out by itself that it believes
+    in the wrong kind, and would stay seldom used.
+    """
+
+    def __init__(self) -> None:
+        self._losses: dict[str, tuple[float, int]] = {}
+        self._best: dict[str, str] = {}
+
+    def best(self, query: LengthQuery, kinds: Sequence[str]) -> str:
+        """The kind with the smallest loss; the first until all were tried on some replies."""
+        asked = _asked(query)
+        best = self._best.get(asked)
+        if best is None:
+            losses = {kind: self._losses.get(f"{asked}|{kind}", (0.0, 0)) for kind in kinds}
+            is_known = min(seen for _, seen in losses.values()) >= _BEFORE_CHOICE
+            best = min(kinds, key=lambda kind: losses[kind][0]) if is_known else kinds[0]
+            self._best[asked] = best
+        return best
+
+    def add(self, query: LengthQuery, losses: Mapping[str, float]) -> None:
+        """Takes what each kind lost on one reply."""
+        asked = _asked(query)
+        if len(self._losses) > _MOST_KEPT:
+            # Callers choose route keys; what they have filled is learned again.
+            self._losses.clear()
+            self._best.clear()
+        for kind, loss in losses.items():
+            key = f"{asked}|{kind}"
+            mean, seen = self._losses.get(key, (loss, 0))
+            gain = max(_GAIN, 1.0 / (seen + 1))
+            self._losses[key] = (mean + gain * (loss - mean), seen + 1)
+        self._best.pop(asked, None)
+
+    def snapshot(self) -> dict[str, list[float]]:
+        """Mean loss and number of replies by route and kind, as plain values."""
+        return {key: list(loss) for key, loss in self._losses.items()}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Takes up what `snapshot` gave.
+
+        Raises:
+            ValueError, TypeError: it is not such a snapshot.
+        """
+        self._losses = {
+            str(key): (float(mean), int(seen)) for key, (mean, seen) in snapshot.items()
+        }
+        self._best.clear()
+
+
+def _asked(query: LengthQuery) -> str:
+    return f"{query.route}|{'hinted' if query.expected else 'plain'}"
+
+
+def pinball(actual: float, predicted: float, probability: float) -> float:
+    """Loss of a predicted quantile (Koenker and Bassett 1978); the true quantile minimizes it."""
+    return max(probability * (actual - predicted), (probability - 1.0) * (actual - predicted))
