@@ -14,7 +14,8 @@ from serve_app.bench.calibration.baselines import (
 from serve_app.bench.calibration.replay import Forecasted
 from serve_app.routing.calibration import Calibrator
 from serve_app.routing.latency import ReplyTime
-from serve_app.routing.lengths import LengthQuery, OutputLengths
+from serve_app.routing.lengths.output import OutputLengths
+from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.simulator.trace import Request
 
 
