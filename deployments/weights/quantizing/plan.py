@@ -25,7 +25,8 @@ class Backend(StrEnum):
 PER_CHANNEL = -1
 _BITS = {Method.awq: (4,), Method.gptq: (4, 8), Method.int8: (8,), Method.fp8: (8,)}
 _GROUPED = (Method.awq, Method.gptq)
-_USUAL_GROUPS = (16, 32, 64, 128, 256)
+# Those of vLLM's fast GPU kernels (MARLIN_SUPPORTED_GROUP_SIZES); wider ones fail on CPUs as well.
+_GROUPS = (32, 64, 128)
 
 
 class UnfitPlan(ValueError):
@@ -61,10 +62,10 @@ class Plan:
         if self.bits not in _BITS[self.method]:
             valid = " or ".join(str(bits) for bits in _BITS[self.method])
             raise UnfitPlan(f"--bits {self.bits}: vLLM serves {self.method} with {valid} bits only")
-        if self.group_size != PER_CHANNEL and self.group_size < 2:
+        if self.is_grouped and self.group_size not in (*_GROUPS, PER_CHANNEL):
             raise UnfitPlan(
-                f"--group-size {self.group_size}: must be 2 or more, or {PER_CHANNEL} for one "
-                "scale per channel"
+                f"--group-size {self.group_size}: vLLM serves {', '.join(map(str, _GROUPS))}, or "
+                f"{PER_CHANNEL} for one scale per channel"
             )
         for name, value in (("samples", self.samples), ("sample-tokens", self.sample_tokens)):
             if value < 1:
@@ -91,14 +92,13 @@ def default_bits(method: Method) -> int:
     return 4 if method in _GROUPED else 8
 
 
-def largest_usual_group(input_sizes: set[int]) -> int:
-    """The largest usual group size, 128 at most, that divides every layer's input.
+def largest_group(input_sizes: set[int]) -> int:
+    """The largest group size that divides every layer's input.
 
-    >>> largest_usual_group({576, 1536})
+    >>> largest_group({576, 1536})
     64
     """
-    fitting = [size for size in _dividing(input_sizes) if size <= 128]
-    return max(fitting, default=PER_CHANNEL)
+    return max(_dividing(input_sizes), default=PER_CHANNEL)
 
 
 def refuse_unfit_group(plan: Plan, input_sizes: set[int]) -> None:
@@ -118,4 +118,4 @@ def refuse_unfit_group(plan: Plan, input_sizes: set[int]) -> None:
 
 
 def _dividing(input_sizes: set[int]) -> list[int]:
-    return [g for g in _USUAL_GROUPS if all(size % g == 0 for size in input_sizes)]
+    return [g for g in _GROUPS if all(size % g == 0 for size in input_sizes)]

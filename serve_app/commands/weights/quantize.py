@@ -16,7 +16,7 @@ from deployments.weights.quantizing.plan import (
     Method,
     Plan,
     default_bits,
-    largest_usual_group,
+    largest_group,
 )
 from deployments.weights.quantizing.weight_files import read_weight_files
 from deployments.weights.scripts import ScriptFailed
@@ -77,7 +77,7 @@ def quantize(
         weights = read_weight_files(source)
         plan = Plan(
             method, backend, bits or default_bits(method),
-            largest_usual_group(weights.input_sizes) if group_size is None else group_size,
+            largest_group(weights.input_sizes) if group_size is None else group_size,
             samples, sample_tokens, grid,
         )  # fmt: skip
         making = Making(plan, source, weights, calibration_file or run.CALIBRATION)

@@ -9,7 +9,7 @@ from deployments.weights.quantizing.plan import (
     Plan,
     UnfitPlan,
     default_bits,
-    largest_usual_group,
+    largest_group,
     refuse_unfit_group,
 )
 
@@ -25,8 +25,14 @@ def test_autoawq_makes_nothing_but_awq() -> None:
 
 
 def test_a_group_that_does_not_divide_a_layer_is_refused_with_those_that_do() -> None:
-    with pytest.raises(UnfitPlan, match=r"does not divide 1536.*one of 16, 32, 64, -1"):
-        refuse_unfit_group(Plan(group_size=576), {576, 1536})
+    with pytest.raises(UnfitPlan, match=r"does not divide 576.*one of 32, 64, -1"):
+        refuse_unfit_group(Plan(group_size=128), {576, 1536})
+
+
+@pytest.mark.parametrize("group_size", [0, 16, 192, 576])
+def test_a_group_that_no_fast_kernel_takes_is_refused(group_size: int) -> None:
+    with pytest.raises(UnfitPlan, match=rf"--group-size {group_size}: vLLM serves 32, 64, 128, or"):
+        Plan(group_size=group_size)
 
 
 @pytest.mark.parametrize("plan", [
@@ -39,8 +45,8 @@ def test_groups_that_divide_rows_and_no_groups_are_fine(plan: Plan) -> None:
 @pytest.mark.parametrize(("inputs", "group"), [
     ({4096, 11008}, 128), ({576, 1536}, 64), ({100}, PER_CHANNEL),
 ])  # fmt: skip
-def test_the_default_group_is_the_largest_usual_one_that_fits(inputs: set[int], group: int) -> None:
-    assert largest_usual_group(inputs) == group
+def test_the_default_group_is_the_largest_one_that_fits(inputs: set[int], group: int) -> None:
+    assert largest_group(inputs) == group
 
 
 @pytest.mark.parametrize(("plan", "name"), [
