@@ -7,9 +7,11 @@ is never the product of stacked quantiles.
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
+from operator import mul
 
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.learning.conformal import Recalibration, score_of
@@ -129,22 +131,32 @@ class Forecast:
         possible = min(float(most), time.tokens_within(shifted_s * margin - shift_s))
         end = bisect_left(TOKENS, possible)
         first = min(end, bisect_right(TOKENS, max(sure, least)))
-        upto = self.length.distribution.cumulative[:end]
-        if self.length.sequences > 1:
-            upto = tuple(share**self.length.sequences for share in upto)
+        shares, below, upto = self._shares(first, end)
         # Whoever would be shorter than `least` is as long as that.
-        below = upto[first - 1] if first else 0.0
-        total = below if sure >= least else below * self._fits(shifted_s, least)
-        # `_fits` and `time.e2e_s` written out: this is most of what a decision costs.
+        total: float = below if sure >= least else below * self._fits(shifted_s, least)
+        # `_fits` and `time.e2e_s` written out and mapped: this is most of what a decision costs.
         before_s, step_s = time.ttft_s + shift_s - time.step_s, time.step_s
         scale = 1.0 / (spread * math.sqrt(2.0))
-        for tokens, share in zip(TOKENS[first:end], upto[first:], strict=True):
-            late = math.log((before_s + tokens * step_s) / shifted_s)
-            total += (share - below) * 0.5 * math.erfc(late * scale)
-            below = share
+        late = [
+            math.log((before_s + tokens * step_s) / shifted_s) * scale
+            for tokens in TOKENS[first:end]
+        ]
+        total += 0.5 * sum(map(mul, shares, map(math.erfc, late)))
         if possible >= most:
-            total += (1.0 - below) * self._fits(shifted_s, most)
+            total += (1.0 - upto) * self._fits(shifted_s, most)
         return min(1.0, total)
+
+    def _shares(self, first: int, end: int) -> tuple[Sequence[float], float, float]:
+        """Shares of the bins from `first` to before `end`; of all before these; of all of them."""
+        distribution, sequences = self.length.distribution, self.length.sequences
+        shares, cumulative = distribution.shares[first:end], distribution.cumulative
+        below, upto = cumulative[first - 1] if first else 0.0, cumulative[end - 1] if end else 0.0
+        if sequences == 1:
+            return shares, below, upto
+        # All of them must be there: the longest counts.
+        longest = [share**sequences for share in (below, *cumulative[first:end])]
+        shares = tuple(share - shorter for shorter, share in pairwise(longest))
+        return shares, longest[0], longest[-1]
 
     def ttft_probability(self, limit_s: float) -> float:
         """P(first token within `limit_s`)."""

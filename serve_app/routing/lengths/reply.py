@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import mul
 
 from serve_app.routing.learning.histogram import TOKENS
 
@@ -34,9 +35,7 @@ class LengthDistribution:
     def __init__(self, shares: tuple[float, ...]) -> None:
         self.shares = shares
         self.cumulative = tuple(accumulate(shares))
-        self.cumulative_tokens = tuple(
-            accumulate(share * tokens for share, tokens in zip(shares, TOKENS, strict=True))
-        )
+        self.cumulative_tokens: tuple[float, ...] = tuple(accumulate(map(mul, shares, TOKENS)))
 
     def quantile(self, probability: float) -> float:
         """Tokens that a share of `probability` of replies does not exceed."""
