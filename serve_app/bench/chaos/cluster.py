@@ -4,58 +4,60 @@ Each is a raylet of its own, so that one can be lost. A node that died is replac
 as an autoscaler would.
 """
 
+import json
+import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import Any
 
 import ray
-from ray.cluster_utils import Cluster
 
+from serve_app.bench.chaos.scenario import ROUTER_RESOURCE, TIER_RESOURCE
 from serve_app.serve_run import main
 
-# What each tier's replica needs one of, and only the further nodes have.
-RESOURCE = "tandem_tier"
 _NUM_NODES = 2
 _ROOM_PER_NODE = 4
 _REPLACED_AFTER_S = 3.0
 _POLL_S = 0.5
+# Several raylets of one machine must not hand out the same ports.
+_START = (
+    "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", "--num-cpus", "2",
+    "--min-worker-port", "0", "--max-worker-port", "0", "--object-store-memory", "150000000",
+)  # fmt: skip
 
 
 @contextmanager
 def several_nodes() -> Iterator[None]:
     """A head for the routers, and nodes for the tiers."""
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}
-    )
-    nodes = [_add(cluster) for _ in range(_NUM_NODES)]
-    ray.init(address=cluster.address, namespace="serve")
-    is_over = Event()
-    keeper = Thread(target=_keep, args=(cluster, nodes, is_over), daemon=True)
-    keeper.start()
+    ray.init(
+        address="local", namespace="serve", include_dashboard=False,
+        resources={ROUTER_RESOURCE: _ROOM_PER_NODE},
+    )  # fmt: skip
+    address, is_over = ray.get_runtime_context().gcs_address, Event()
+    keepers = [Thread(target=_keep, args=(address, is_over)) for _ in range(_NUM_NODES)]
+    for keeper in keepers:
+        keeper.start()
     try:
         yield
     finally:
         is_over.set()
-        keeper.join()
-        ray.shutdown()
-        cluster.shutdown()
+        for keeper in keepers:
+            keeper.join()
 
 
-def _add(cluster: Cluster) -> Any:
-    return cluster.add_node(num_cpus=2, resources={RESOURCE: _ROOM_PER_NODE})
-
-
-def _keep(cluster: Cluster, nodes: list[Any], is_over: Event) -> None:
-    while not is_over.wait(_POLL_S):
-        for index, node in enumerate(nodes):
-            if node.remaining_processes_alive():
-                continue
-            time.sleep(_REPLACED_AFTER_S)
-            cluster.remove_node(node, allow_graceful=False)
-            nodes[index] = _add(cluster)
+def _keep(address: str, is_over: Event) -> None:
+    """Runs a node, and another one whenever it dies."""
+    room = json.dumps({TIER_RESOURCE: _ROOM_PER_NODE})
+    command = [sys.executable, *_START, "--address", address, "--resources", room]
+    while not is_over.is_set():
+        node = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while node.poll() is None:
+            if is_over.wait(_POLL_S):
+                node.terminate()
+                node.wait()
+                return
+        is_over.wait(_REPLACED_AFTER_S)
 
 
 if __name__ == "__main__":

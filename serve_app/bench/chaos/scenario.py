@@ -18,28 +18,34 @@ _REPLICAS = {"num_replicas": 2, "max_ongoing_requests": 100}
 # So that a replica that stands still is found within a round.
 _WATCHED = {"health_check_period_s": 1.0, "health_check_timeout_s": 2.0}
 _TOKENS = (20, 120)
+# What each replica needs one of, and only the further nodes, or only the head, have.
+TIER_RESOURCE, ROUTER_RESOURCE = "tandem_tier", "tandem_router"
 # Longer than any recovery: what is lost is lost for want of care, not of time.
 DEADLINE_S = 60.0
 
 
-def fake_tiers(address: Address, resource: str | None = None) -> dict[str, Any]:
+def fake_tiers(address: Address, *, has_nodes: bool = False) -> dict[str, Any]:
     """Two tiers and two routers, each with two replicas.
 
     Args:
-        resource: of which each tier's replica needs one, where nodes are to be lost; the routers
-            need none, and stay where the head is.
+        has_nodes: there are nodes for the tiers, which can be lost, and a head for the routers.
     """
     content = fake_file(
         address, _TIMINGS,
         routing={"keeps_state": False},
         telemetry={"decision_log": False, "access_log": False},
         resilience={"stalled_after_s": 2.0, "retry_budget": 1.0},
-        ingress_deployment_config={"num_replicas": 2} | _WATCHED,
+        ingress_deployment_config={"num_replicas": 2} | _WATCHED | _on(has_nodes, ROUTER_RESOURCE),
     )  # fmt: skip
     for tier in content["applications"][0]["args"]["llm_configs"]:
-        actor = {"num_cpus": 0} | ({"resources": {resource: 1}} if resource else {})
-        tier["deployment_config"] = _REPLICAS | _WATCHED | {"ray_actor_options": actor}
+        tier["deployment_config"] = _REPLICAS | _WATCHED | _on(has_nodes, TIER_RESOURCE)
     return content
+
+
+def _on(has_nodes: bool, resource: str) -> dict[str, Any]:
+    """Where a replica may run."""
+    wanted = {"resources": {resource: 1}} if has_nodes else {}
+    return {"ray_actor_options": {"num_cpus": 0} | wanted}
 
 
 def num_replicas(content: dict[str, Any]) -> int:

@@ -31,8 +31,6 @@ from serve_app.commands.watch import StartFailed
 # Apart from the other measurements, which may run meanwhile.
 _ADDRESS = Address(HOST, 18160)
 _SEVERAL_NODES = Path(report.__file__).parent / "cluster.py"
-# As cluster.py has it, which loads Ray.
-_RESOURCE = "tandem_tier"
 _RATE_PER_S = 8.0
 _SEED = 5
 
@@ -96,7 +94,7 @@ def _measure(
     refuse_taken([_ADDRESS])
     machine = describe_machine()
     has_nodes = "node" in kinds
-    content = scenario.fake_tiers(_ADDRESS, _RESOURCE if has_nodes else None)
+    content = scenario.fake_tiers(_ADDRESS, has_nodes=has_nodes)
     with progress(console, 1 + len(kinds)) as say:
         say("starting Tandem")
         script = _SEVERAL_NODES if has_nodes else SERVE_RUN

@@ -96,7 +96,7 @@ def test_a_service_that_does_not_come_back_is_a_miss() -> None:
 
 
 def test_every_version_of_the_file_is_a_valid_one() -> None:
-    content = scenario.fake_tiers(Address("127.0.0.1", 1), "resource")
+    content = scenario.fake_tiers(Address("127.0.0.1", 1), has_nodes=True)
     versions = scenario.updates(content)
     for _ in range(6):
         _, version = next(versions)
