@@ -246,14 +246,16 @@ class ReplicaLost(Unavailable):
     """The replica or its engine died with the request.
 
     Args:
-        replica: names the one that died.
+        replica: names the one that died. with_node: so did its whole node, of which no request is
+            guilty.
     """
 
     code = "replica_lost"
 
-    def __init__(self, message: str, *, replica: str) -> None:
+    def __init__(self, message: str, *, replica: str, with_node: bool = False) -> None:
         super().__init__(message)
         self.replica = replica
+        self.with_node = with_node
 
 
 class EngineStalled(Unavailable):

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import orjson
@@ -26,6 +26,7 @@ from serve_app.errors import (
     TierFailed,
     Unavailable,
 )
+from serve_app.replica_choice.places import is_node_lost, places
 from serve_app.replica_choice.replies import Heard, inbox
 
 _RETRY_AFTER_FULL_QUEUE_S = 1.0
@@ -42,22 +43,23 @@ class HandleTier:
         self._measure = handle.options(method_name="measure")
         self._load = handle.options(method_name="load")
         self._inbox = inbox(handle.app_name, handle.deployment_name)
+        self._places = places(handle.app_name, handle.deployment_name)
 
     async def describe(self) -> TierFacts:
         """What a running replica says of itself; waits until there is one."""
-        with self._translated():
+        async with self._translated():
             facts: TierFacts = await self._describe.remote()
         return facts
 
     async def measure(self) -> TierFacts:
         """Has a replica measure its speed, unless it is known; returns the facts with it."""
-        with self._translated():
+        async with self._translated():
             facts: TierFacts = await self._measure.remote()
         return facts
 
     async def load(self) -> Load:
         """The load of one replica, now."""
-        with self._translated():
+        async with self._translated():
             load: Load = await self._load.remote()
         return load
 
@@ -69,7 +71,7 @@ class HandleTier:
             Saturated: the replicas' queues are full. Unavailable: there is no replica.
             ReplicaLost: it died. EngineStalled: nothing came for the call's `patience_s`.
         """
-        with self._translated():
+        async with self._translated():
             response = self._for(call, self._complete).remote(call)
             try:
                 async with asyncio.timeout(call.get("patience_s")):
@@ -87,7 +89,7 @@ class HandleTier:
         """Head, events, tail; closing the iterator stops the engine. Raises as `complete`."""
         patience_s = call.get("patience_s")
         now_s = asyncio.get_running_loop().time
-        with self._translated():
+        async with self._translated():
             response = self._for(call, self._stream).remote(call)
             try:
                 async with asyncio.timeout(patience_s) as silence:
@@ -127,8 +129,8 @@ class HandleTier:
         if isinstance(err, RayTaskError | TimeoutError):
             self._inbox.append(Heard(call["request_id"], None, True, True, time.monotonic()))
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
         try:
             yield
         except BackPressureError as err:
@@ -143,7 +145,10 @@ class HandleTier:
         except RayActorError as err:
             # Over gRPC, which high throughput brings, a death is an ActorUnavailableError, one of
             # these too. A call that no replica had accepted Serve itself sends again.
-            raise self._lost(str(err.actor_id)) from err
+            actor_id = str(err.actor_id)
+            node_id = self._places.get(actor_id)
+            with_node = node_id is not None and await is_node_lost(node_id)
+            raise self._lost(actor_id, with_node=with_node) from err
         except DeploymentUnavailableError as err:
             raise Unavailable(f"Tier {self._tier!r} has no replica. Retry later.") from err
         except RayTaskError as err:
@@ -160,9 +165,9 @@ class HandleTier:
             return self._lost(error["actor_id"])
         return _engine_rejected(reply["status"], error)
 
-    def _lost(self, replica: str) -> ReplicaLost:
+    def _lost(self, replica: str, *, with_node: bool = False) -> ReplicaLost:
         message = f"Tier {self._tier!r} lost the replica that had this request. Retry it."
-        return ReplicaLost(message, replica=replica)
+        return ReplicaLost(message, replica=replica, with_node=with_node)
 
 
 def _engine_rejected(status: int, error: dict[str, Any]) -> EngineRejected:

@@ -20,6 +20,7 @@ from ray.serve.request_router import (
 )
 
 from serve_app.replica_choice.chooser import Call, ReplicaChooser
+from serve_app.replica_choice.places import places
 from serve_app.replica_choice.replies import inbox
 
 
@@ -38,6 +39,7 @@ class RemainingWorkRouter(LocalityMixin, MultiplexMixin, RequestRouter):  # type
             slots, random.Random(), affinity_bound_s=affinity_bound_s, cooldown_s=cooldown_s
         )
         self._inbox = inbox(self._deployment_id.app_name, self._deployment_id.name)
+        self._places = places(self._deployment_id.app_name, self._deployment_id.name)
         # Serve names a call by an id of its own when it is completed.
         self._request_ids: dict[str, str] = {}
         self._broadcasts: dict[str, tuple[float, float]] = {}
@@ -86,6 +88,8 @@ class RemainingWorkRouter(LocalityMixin, MultiplexMixin, RequestRouter):  # type
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         super().update_replicas(replicas)
+        for replica in replicas:
+            self._places.put(replica.actor_id.hex(), replica.node_id)
         self._chooser.keep({replica.replica_id.unique_id for replica in replicas})
         told = {
             replica.replica_id.unique_id: (float(stats["calls"]), float(stats["work_s"]))

@@ -112,7 +112,7 @@ class Journey:
             if cause is not None and replicas <= 1:
                 # Calls would wait for the replica that takes its place.
                 breaker.open(now)
-        if isinstance(error, ReplicaLost):
+        if isinstance(error, ReplicaLost) and not error.with_node:
             quarantine = self._safeguards.quarantine
             quarantine.died(self.content, error.replica, now=now)
             if quarantine.holds(self.content, now=now):

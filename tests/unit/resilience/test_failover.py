@@ -263,6 +263,13 @@ async def test_a_poison_request_kills_two_and_no_more() -> None:
     await router.dispatcher.complete(other)
 
 
+async def test_a_request_is_not_blamed_for_the_replicas_of_a_node_that_died() -> None:
+    deaths = [ReplicaLost("died", replica=replica, with_node=True) for replica in "ab"]
+    router = Router(large=CountingTier(*deaths), replicas=3)
+    _, record = await router.dispatcher.complete(an_ask())
+    assert (record.tier, record.attempts) == ("small", 3)
+
+
 async def test_what_killed_two_engines_reaches_no_engine_through_another_router() -> None:
     first, second = Router(large=CountingTier(a_death("a"), a_death("b")), replicas=3), Router()
     first.fellows = [first, second]
