@@ -47,15 +47,18 @@ def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Can
         length_evidence=math.inf if length.is_fixed else view.lengths.evidence(query),
         excluded=_exclusion(request, view, prompt_tokens),
     )
-    candidate.score = _score(candidate, view, objective)
+    candidate.score = _score(candidate, request, view, objective)
     return candidate
 
 
-def _score(candidate: Candidate, view: TierView, objective: Objective) -> float:
+def _score(
+    candidate: Candidate, request: RoutingRequest, view: TierView, objective: Objective
+) -> float:
     if objective == "cheapest_within_slo":
         return -candidate.cost_usd
-    # Most of the time the tier's work has no price, and need not be worked out.
-    if view.price.per_work_s == 0.0:
+    # Most of the time the tier's work has no price, and need not be worked out. Who was told to
+    # come back pays none: his place was kept, and would stand empty.
+    if view.price.per_work_s == 0.0 or request.is_returning:
         return candidate.quality
     work_s = candidate.idle_e2e_s * candidate.forecast.length.sequences
     return candidate.quality - view.price.of(work_s)

@@ -48,6 +48,18 @@ def test_no_objective_goes_to_the_best_tier_and_says_so() -> None:
     assert (selected(decision), decision.reason) == ("large", "no-slo")
 
 
+def test_a_price_keeps_new_callers_from_a_short_tier_but_not_who_was_told_to_return() -> None:
+    # Given a large tier for whose capacity more than its quality is paid
+    price = ShadowPrice()
+    for _ in range(50):
+        price.wanted(work_s=1.0, gain=5.0, is_crowded=True)
+    views = a_view(), a_large_view(price=price)
+    # Then a new caller goes elsewhere, and for the other one a place was kept
+    assert selected(decide(a_request(slo_e2e_ms=60_000), *views)) == "small"
+    returning = a_request(slo_e2e_ms=60_000, is_returning=True)
+    assert selected(decide(returning, *views)) == "large"
+
+
 def test_an_impossible_objective_selects_nobody() -> None:
     decision = decide(a_request(slo_e2e_ms=100))
     assert selected(decision) is None
