@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import yaml
 
-from serve_app.commands.instance import Instance, log_file, start
+from serve_app.commands.instance import SERVE_RUN, Instance, log_file, start
 
 
 @contextmanager
@@ -40,8 +40,9 @@ def running_in(
     application_args: dict[str, Any],
     environment: dict[str, str],
     patience_s: float = 300.0,
+    script: Path = SERVE_RUN,
 ) -> Iterator[Instance]:
-    """The same, with its files in `run_dir`, and more in its environment."""
+    """The same, with its files in `run_dir`, more in its environment, and run by this script."""
     port = free_port()
     application_args = {
         **application_args,
@@ -62,7 +63,7 @@ def running_in(
     }
     serve_file = run_dir / "serve.yaml"
     serve_file.write_text(yaml.safe_dump(file))
-    instance = start(run_dir, serve_file, "127.0.0.1", port, _own_ports() | environment)
+    instance = start(run_dir, serve_file, "127.0.0.1", port, _own_ports() | environment, script)
     try:
         _wait_until_ready(instance, run_dir, patience_s)
         yield instance
