@@ -7,6 +7,7 @@ as an autoscaler would.
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -16,7 +17,7 @@ import ray
 from serve_app.bench.chaos.scenario import ROUTER_RESOURCE, TIER_RESOURCE
 from serve_app.serve_run import main
 
-_NUM_NODES = 2
+_NUM_NODES = 3
 _ROOM_PER_NODE = 4
 _REPLACED_AFTER_S = 3.0
 _POLL_S = 0.5
@@ -38,6 +39,9 @@ def several_nodes() -> Iterator[None]:
     keepers = [Thread(target=_keep, args=(address, is_over)) for _ in range(_NUM_NODES)]
     for keeper in keepers:
         keeper.start()
+        # One after the other: two that start together take the same names for their sockets.
+        while sum(node["Alive"] for node in ray.nodes()) <= keepers.index(keeper) + 1:
+            time.sleep(_POLL_S)
     try:
         yield
     finally:

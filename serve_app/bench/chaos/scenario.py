@@ -38,7 +38,8 @@ def fake_tiers(address: Address, *, has_nodes: bool = False) -> dict[str, Any]:
         ingress_deployment_config={"num_replicas": 2} | _WATCHED | _on(has_nodes, ROUTER_RESOURCE),
     )  # fmt: skip
     for tier in content["applications"][0]["args"]["llm_configs"]:
-        tier["deployment_config"] = _REPLICAS | _WATCHED | _on(has_nodes, TIER_RESOURCE)
+        apart = {"max_replicas_per_node": 1} if has_nodes else {}
+        tier["deployment_config"] = _REPLICAS | _WATCHED | apart | _on(has_nodes, TIER_RESOURCE)
     return content
 
 
