@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from heapq import heappop, heappush, nsmallest
 
 from serve_app.routing.latency import MetLoad, TierLoad
+from serve_app.routing.live.lately import Lately
+from serve_app.routing.live.others import OtherRouters, Queue
 
-_REPORT_LIFETIME_S = 5.0
-_MEMORY_S = 30.0
-_LEAST_JUDGED_S = 2.0
 _TURNOVER_GAIN = 0.05
 _OVERDUE_SHARE = 0.1
 
@@ -46,23 +45,8 @@ class _InFlight:
         return predicted if overdue_s <= 0 else now + _OVERDUE_SHARE * (now - self.started_at_s)
 
 
-@dataclass(frozen=True, slots=True)
-class _Report:
-    """One replica's own account of its load, and how much of all replicas' was ours."""
-
-    sequences: int
-    queued_tokens: int
-    own_sequences: int
-    own_queued_tokens: int
-    at_s: float
-
-
 class Ledger:
-    """Counts this router's requests exactly and the other routers' by the engines' reports.
-
-    Reports ride on replies, so they cost nothing and age; an aged one says less about now and
-    fades out linearly over five seconds.
-    """
+    """Counts this router's requests exactly and the other routers' by the engines' reports."""
 
     def __init__(self) -> None:
         self._in_flight: dict[str, _InFlight] = {}
@@ -72,19 +56,13 @@ class Ledger:
         self._waiting_first: list[tuple[float, str]] = []
         self._queued_tokens = 0
         self._queued: set[str] = set()
-        self._reports: dict[str, _Report] = {}
+        self._others = OtherRouters()
+        self._lately = Lately()
         # Who waits for a slot, by how many sequences will have ended when it is free.
         self._num_ended = 0
         self._without_slot: list[tuple[int, str]] = []
         self._slot_at_s: dict[str, float] = {}
-        self._sequence_s = 0.0
-        self._prefill_s = 0.0
-        self._faded_sequence_s = 0.0
-        self._faded_prefill_s = 0.0
-        self._faded_s = 0.0
-        self._averaged_at_s: float | None = None
         self.turnover_s = 0.0
-        self.cached_share = 0.0
 
     @property
     def slot_s(self) -> float:
@@ -102,11 +80,13 @@ class Ledger:
 
     def start(self, request_id: str, work: Work, *, now: float, slots: float = math.inf) -> None:
         """Notes a request that is sent now to a tier with so many decode slots."""
-        self._average(now)
+        self._pass_time(now)
         ahead = self._sequences - slots + 1
         if ahead > 0:
             heappush(self._without_slot, (self._num_ended + int(ahead), request_id))
-        self._in_flight[request_id] = _InFlight(work, now, self._sequence_s, self._prefill_s)
+        self._in_flight[request_id] = _InFlight(
+            work, now, self._lately.sequence_s, self._lately.prefill_s
+        )
         self._sequences += work.sequences
         self._slot_s += work.slot_s * work.sequences
         self._by_share[work.share_key] += work.sequences
@@ -119,7 +99,7 @@ class Ledger:
         entry = self._in_flight.get(request_id)
         if entry is None:
             return None
-        self._average(now)
+        self._pass_time(now)
         self._prefill_due(now)
         self._prefilled(request_id)
         del self._in_flight[request_id]
@@ -140,12 +120,12 @@ class Ledger:
         if stayed_s <= 0.0:
             return None
         per_replica_s = stayed_s * max(1, replicas)
-        others_prefill_s = self._prefill_s - entry.prefill_s_before - entry.work.prefill_s
+        others_prefill_s = self._lately.prefill_s - entry.prefill_s_before - entry.work.prefill_s
         return MetLoad(
-            sequences=(self._sequence_s - entry.sequence_s_before) / per_replica_s,
+            sequences=(self._lately.sequence_s - entry.sequence_s_before) / per_replica_s,
             blocked_share=max(0.0, others_prefill_s) / per_replica_s,
             # Whom the slots of other routers' requests went to cannot be seen from here.
-            slot_wait_s=None if self._others(now)[0] >= 1.0 else slot_wait_s,
+            slot_wait_s=None if self._others.load(now).sequences >= 1.0 else slot_wait_s,
         )
 
     def sequences_of(self, share_key: str) -> int:
@@ -154,16 +134,7 @@ class Ledger:
 
     def report(self, load: Mapping[str, object], *, now: float) -> None:
         """Takes the `deployments.messages.Load` of a reply."""
-        running, waiting = load.get("running", 0), load.get("waiting", 0)
-        queued = load.get("queued_tokens", 0)
-        if not (isinstance(running, int) and isinstance(waiting, int) and isinstance(queued, int)):
-            return
-        self._reports[str(load.get("replica", ""))] = _Report(
-            running + waiting, queued, self._sequences, self._queued_tokens, now
-        )
-        cached = load.get("prefix_hit_rate", 0.0)
-        if isinstance(cached, float) and 0.0 <= cached <= 1.0:
-            self.cached_share = cached
+        self._others.report(load, Queue(self._sequences, self._queued_tokens), now=now)
 
     def load(
         self, *, replicas: int, max_num_seqs: int, now: float, reserved: float = 0.0
@@ -175,17 +146,19 @@ class Ledger:
         """
         replicas = max(1, replicas)
         self._prefill_due(now)
-        others, others_queued = self._others(now)
-        sequences = self._sequences + others + reserved
-        mean_sequences, blocked_share = self._lately(sequences, now)
+        others = self._others.load(now)
+        beside = others.sequences + reserved
+        sequences = self._sequences + beside
+        lately = self._lately.means(self._sequences, now=now)
+        mean_sequences, blocked_share = lately or (float(self._sequences), 0.0)
         return TierLoad(
             sequences=sequences / replicas,
-            queued_tokens=(self._queued_tokens + others_queued) / replicas,
+            queued_tokens=(self._queued_tokens + others.tokens) / replicas,
             slot_wait_s=self._slot_wait_s(sequences, replicas * max_num_seqs, now),
-            mean_sequences=mean_sequences / replicas,
+            mean_sequences=(mean_sequences + beside) / replicas,
             turnover_s=self.turnover_s,
             blocked_share=blocked_share / replicas,
-            cached_share=self.cached_share,
+            cached_share=self._others.cached_share,
         )
 
     def drained_after_s(self, num_sequences: float, *, now: float) -> float:
@@ -210,52 +183,10 @@ class Ledger:
             work = self._in_flight[request_id].work
             self._queued.remove(request_id)
             self._queued_tokens -= work.prompt_tokens
-            self._prefill_s += work.prefill_s
-            self._faded_prefill_s += work.prefill_s
+            self._lately.prefilled(work.prefill_s)
 
-    def _lately(self, sequences: float, now: float) -> tuple[float, float]:
-        """Mean sequences and share of time in prefill, over the last half minute at most.
-
-        Sums that fade are divided by time that fades alike, so that a router that has just begun
-        judges by what it has seen.
-        """
-        since_s = self._since_s(now)
-        faded = math.exp(-since_s / _MEMORY_S)
-        time_s = self._faded_s * faded + since_s
-        if time_s <= 0.0:
-            return sequences, 0.0
-        sequence_s = self._faded_sequence_s * faded + self._sequences * since_s
-        # Half a second is little to judge an arrival rate by.
-        blocked_share = self._faded_prefill_s * faded / max(_LEAST_JUDGED_S, time_s)
-        return sequence_s / time_s + (sequences - self._sequences), blocked_share
-
-    def _since_s(self, now: float) -> float:
-        return 0.0 if self._averaged_at_s is None else max(0.0, now - self._averaged_at_s)
-
-    def _average(self, now: float) -> None:
-        since_s = self._since_s(now)
-        faded = math.exp(-since_s / _MEMORY_S)
-        sequence_s = (self._sequences + self._others(now)[0]) * since_s
-        self._sequence_s += sequence_s
-        self._faded_sequence_s = self._faded_sequence_s * faded + sequence_s
-        self._faded_prefill_s *= faded
-        self._faded_s = self._faded_s * faded + since_s
-        self._averaged_at_s = now
-
-    def _others(self, now: float) -> tuple[float, float]:
-        """Sequences and queued tokens of other routers, summed over the replicas' reports."""
-        if not self._reports:
-            return 0.0, 0.0
-        for replica, report in list(self._reports.items()):
-            if now - report.at_s >= _REPORT_LIFETIME_S:
-                del self._reports[replica]
-        reports = self._reports.values()
-        if not reports:
-            return 0.0, 0.0
-        freshness = 1.0 - (now - max(r.at_s for r in reports)) / _REPORT_LIFETIME_S
-        sequences = sum(r.sequences for r in reports) - max(r.own_sequences for r in reports)
-        queued = sum(r.queued_tokens for r in reports) - max(r.own_queued_tokens for r in reports)
-        return max(0.0, sequences * freshness), max(0.0, queued * freshness)
+    def _pass_time(self, now: float) -> None:
+        self._lately.pass_time(self._sequences + self._others.load(now).sequences, now=now)
 
     def _slot_wait_s(self, sequences: float, slots: int, now: float) -> float:
         """Until enough of the requests ahead have finished, by their own predictions."""
