@@ -19,7 +19,7 @@ from serve_app.check.capacity import accelerators_per_replica, missing_resources
 from serve_app.check.sizing import size_tier
 from serve_app.config import AppConfig
 from serve_app.routing.latency import LatencyProfile
-from serve_app.routing.live.state import TierSettings
+from serve_app.routing.live.facts import TierSettings
 from serve_app.scaling.wiring import router_options, scaled_tier
 
 _MAX_ONGOING_REQUESTS = 10_000

@@ -20,7 +20,8 @@ from serve_app.resilience.journey import Journey
 from serve_app.resilience.safeguards import Safeguards
 from serve_app.resilience.transcript import Transcript
 from serve_app.routing.live.chooser import Chooser
-from serve_app.routing.live.state import Outcome, TierState
+from serve_app.routing.live.facts import Outcome
+from serve_app.routing.live.state import TierState
 from serve_app.routing.types import Candidate, Decision, RoutingRequest
 from serve_app.telemetry.recorder import Recorder
 from serve_app.telemetry.records import RequestRecord

@@ -12,7 +12,8 @@ from deployments.messages import TierFacts
 from serve_app.errors import TandemError
 from serve_app.prompts import PromptCounter
 from serve_app.routing.latency import LatencyProfile
-from serve_app.routing.live.state import EngineFacts, TierState
+from serve_app.routing.live.facts import EngineFacts
+from serve_app.routing.live.state import TierState
 
 log = logging.getLogger("ray.serve.tandem")
 

@@ -28,7 +28,8 @@ from serve_app.fellow_routers import FellowRouters
 from serve_app.haproxy import lost_aborts_warning
 from serve_app.readiness import Readiness
 from serve_app.routing.lengths.output import OutputLengths
-from serve_app.routing.live.state import TierSettings, TierState
+from serve_app.routing.live.facts import TierSettings
+from serve_app.routing.live.state import TierState
 from serve_app.scaling.metrics import as_metrics
 from serve_app.storage.locations import open_storage
 from serve_app.telemetry.decision_log import DecisionLog

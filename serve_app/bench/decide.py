@@ -21,7 +21,8 @@ from serve_app.errors import TandemError
 from serve_app.routing.assess import length_query
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.chooser import Chooser
-from serve_app.routing.live.state import EngineFacts, Outcome, TierSettings, TierState
+from serve_app.routing.live.facts import EngineFacts, Outcome, TierSettings
+from serve_app.routing.live.state import TierState
 from serve_app.routing.types import Candidate, RoutingRequest, Slo
 
 NUM_TIERS, PROMPT_TOKENS = 4, 512

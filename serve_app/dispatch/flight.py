@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from deployments.messages import Reply, Tail
-from serve_app.routing.live.state import Outcome, TierState
+from serve_app.routing.live.facts import Outcome
+from serve_app.routing.live.state import TierState
 from serve_app.telemetry.records import RequestRecord
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from deployments.messages import Usage
 from serve_app.asks import Ask
 from serve_app.routing.lengths.scores import pinball
-from serve_app.routing.live.state import Outcome
+from serve_app.routing.live.facts import Outcome
 from serve_app.routing.types import Candidate, Decision
 
 

@@ -19,8 +19,9 @@ from serve_app.errors import (
     Unavailable,
 )
 from serve_app.routing.latency import LatencyProfile
+from serve_app.routing.live.facts import EngineFacts, TierSettings
 from serve_app.routing.live.ledger import Work
-from serve_app.routing.live.state import EngineFacts, TierSettings, TierState
+from serve_app.routing.live.state import TierState
 from serve_app.routing.types import Slo
 from serve_app.telemetry.records import RequestRecord
 from tests.unit.builders import FAST, SLOW, a_config, an_ask

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from serve_app.routing.forecast import Forecast
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.chooser import Chooser
-from serve_app.routing.live.state import EngineFacts, Outcome, TierSettings, TierState
+from serve_app.routing.live.facts import EngineFacts, Outcome, TierSettings
+from serve_app.routing.live.state import TierState
 from serve_app.routing.types import Candidate, RoutingRequest, Slo
 from serve_app.simulator.engine import EngineTiming, Replica
 from serve_app.simulator.fleet import probe

@@ -27,7 +27,8 @@ from serve_app.config import AppConfig
 from serve_app.dispatcher import Dispatcher
 from serve_app.readiness import Readiness
 from serve_app.routing.latency import LatencyProfile
-from serve_app.routing.live.state import TierSettings, TierState
+from serve_app.routing.live.facts import TierSettings
+from serve_app.routing.live.state import TierState
 from serve_app.telemetry.metrics import Metrics
 from serve_app.telemetry.recorder import Recorder
 

@@ -8,7 +8,7 @@ reached, unlike the bound by work alone, which no engine may come near.
 from collections.abc import Mapping, Sequence
 from math import inf
 
-from serve_app.routing.live.state import Outcome
+from serve_app.routing.live.facts import Outcome
 from serve_app.routing.types import RoutingRequest
 from serve_app.simulator.fleet.members import Fleet, Member
 from serve_app.simulator.fleet.tier import SimulatedTier

@@ -5,7 +5,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
 
-from serve_app.routing.live.state import Outcome
+from serve_app.routing.live.facts import Outcome
 from serve_app.routing.types import RoutingRequest
 from serve_app.simulator.policies.rule import Unlearning
 

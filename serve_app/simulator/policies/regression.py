@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.routing.live.state import Outcome
+from serve_app.routing.live.facts import Outcome
 from serve_app.routing.types import RoutingRequest
 from serve_app.simulator.fleet.members import LoadBoard, ReplicaLoad
 from serve_app.simulator.policies.rule import Rule, Unlearning

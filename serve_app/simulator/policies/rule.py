@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from serve_app.errors import ContextWindowExceeded, Saturated
-from serve_app.routing.live.state import Outcome
+from serve_app.routing.live.facts import Outcome
 from serve_app.routing.types import Candidate, Decision, RoutingRequest, Slo
 from serve_app.simulator.fleet.tier import SimulatedTier
 

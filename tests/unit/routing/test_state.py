@@ -6,7 +6,8 @@ import pytest
 
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.chooser import Chooser
-from serve_app.routing.live.state import EngineFacts, Outcome, TierSettings, TierState
+from serve_app.routing.live.facts import EngineFacts, Outcome, TierSettings
+from serve_app.routing.live.state import TierState
 from serve_app.routing.types import RoutingRequest, Slo
 from tests.unit.builders import FAST, SLOW
 

@@ -5,7 +5,8 @@ import pytest
 from serve_app.config import ScalingConfig
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.demand import Demand
-from serve_app.routing.live.state import EngineFacts, TierState
+from serve_app.routing.live.facts import EngineFacts
+from serve_app.routing.live.state import TierState
 from serve_app.routing.types import RoutingRequest, Slo
 from serve_app.scaling.board import Board
 from serve_app.scaling.metrics import as_metrics, summed

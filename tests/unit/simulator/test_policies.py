@@ -9,8 +9,9 @@ import pytest
 from serve_app.errors import ContextWindowExceeded, Saturated
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.lengths.reply import LengthQuery
+from serve_app.routing.live.facts import Outcome
 from serve_app.routing.live.ledger import Work
-from serve_app.routing.live.state import Outcome, TierState
+from serve_app.routing.live.state import TierState
 from serve_app.routing.types import RoutingRequest
 from serve_app.simulator.fleet.members import LoadBoard
 from serve_app.simulator.policies import blind, measured, ours, queues

@@ -15,7 +15,8 @@ import pytest
 from serve_app.bench.calibration.replay import CONTEXT_TOKENS, measured
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.chooser import Chooser
-from serve_app.routing.live.state import EngineFacts, TierSettings, TierState
+from serve_app.routing.live.facts import EngineFacts, TierSettings
+from serve_app.routing.live.state import TierState
 from serve_app.routing.types import RoutingRequest, Slo
 from serve_app.simulator.engine import Replica
 from serve_app.simulator.timing import LLAMA_70B_AWQ_A100, ZEPHYR_7B_A6000
