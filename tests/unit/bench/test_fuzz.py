@@ -80,7 +80,7 @@ def begun() -> None:
 
 @documented.parametrize()
 @settings(
-    max_examples=15, deadline=None, database=None, phases=[Phase.generate],
+    max_examples=15, database=None, phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 def test_requests_made_from_the_openapi_document_get_no_server_error(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from serve_app.resilience.retry_budget import RetryBudget
 
 
-@given(st.lists(st.booleans(), max_size=2000))
+@given(st.lists(st.booleans(), max_size=400))
 def test_retries_never_exceed_the_reserve_and_the_share(is_retry: list[bool]) -> None:
     budget, granted = RetryBudget(0.1, reserve=20.0), 0
     for requests, wanted in enumerate(is_retry, start=1):

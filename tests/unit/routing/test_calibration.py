@@ -194,7 +194,7 @@ def test_the_probability_agrees_with_drawing_lengths_and_errors() -> None:
         assert forecast.stated_probability(limit_s) == pytest.approx(share, abs=0.012)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(["shifted", "wide", "drift", "flip"]))
 @example(seed=196, kind="shifted")
 def test_coverage_is_reached_on_adversarial_streams(seed: int, kind: str) -> None:

@@ -66,7 +66,7 @@ def test_only_the_asked_share_of_replies_must_be_in_time() -> None:
     assert capacity_of(an_option(), strict).limit == "impossible"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(500, 20_000), st.floats(1.01, 3), st.integers(2, 400))
 def test_a_longer_deadline_never_allows_a_smaller_batch(
     e2e_ms: float, longer: float, output_tokens: int
