@@ -192,7 +192,10 @@ class TelemetryConfig(Strict):
         False, description="Put prompt and reply text into traces. Off: it never leaves the engine."
     )
     decisions_kept: int = Field(
-        10_000, ge=0, description="Decisions that /v1/router/decisions/{id} remembers."
+        1_000,
+        ge=0,
+        description="Decisions that /v1/router/decisions/{id} explains in full; of older ones it "
+        "gives the decision log's entry.",
     )
     decision_log: bool = Field(
         True, description="Keep one line per ended request on disk, no prompt text."
