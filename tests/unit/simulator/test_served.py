@@ -1,0 +1,58 @@
+"""The simulated engine beside one that served, by the decision log of a router."""
+
+import json
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from serve_app.simulator.engine import EngineTiming, Replica
+from serve_app.simulator.validation.served import compare, read_replies
+
+TIMING = EngineTiming(
+    weights_s=0.02, token_s=8e-4, context_token_s=2e-6, sequence_s=2e-3, prefill_s=0.01,
+    log_noise=0.05,
+)  # fmt: skip
+HOP_S = 0.02
+
+
+def log_lines(count: int, gap_s: float, began_s: float, seed: int) -> Iterator[str]:
+    """What a router would log of so many requests, which came so far apart on average."""
+    draw = random.Random(seed)
+    engine = Replica(
+        TIMING, max_num_seqs=16, max_batched_tokens=2048, kv_tokens=100_000, noise=draw
+    )
+    asked, now = {}, began_s
+    for index in range(count):
+        now += draw.expovariate(1 / gap_s)
+        asked[index] = (now, draw.randint(30, 1500), draw.randint(8, 200))
+        engine.submit(index, prompt_tokens=asked[index][1], output_tokens=asked[index][2], now=now)
+    for end in engine.advance(float("inf")):
+        arrived_at_s, prompt_tokens, output_tokens = asked[int(end.request_id)]
+        yield json.dumps({
+            "arrived_at_s": arrived_at_s, "status": 200, "tier": "small",
+            "output_tokens": output_tokens,
+            "e2e_ms": (end.finished_at_s - arrived_at_s + HOP_S) * 1e3,
+            "candidates": [{"tier": "small", "prompt_tokens": prompt_tokens}],
+        })  # fmt: skip
+
+
+def test_a_timing_fitted_to_warm_ups_foretells_other_loads() -> None:
+    # Given an engine's replies to two warm-ups and two loads, the second one with queues
+    parts = [(20, 4.0), (40, 4.0), (20, 1.0), (40, 1.0)]
+    lines = [
+        line
+        for seed, (count, gap_s) in enumerate(parts)
+        for line in log_lines(count, gap_s, began_s=1000.0 * seed, seed=seed)
+    ]
+    # When it is simulated with what the warm-ups taught
+    compared = compare(read_replies([*lines, '{"half a li']), [count for count, _ in parts])
+    # Then quantiles of the scored loads come near
+    assert [one.load for one in compared] == [1, 2]
+    for one in compared:
+        assert one.simulated_s == pytest.approx(one.measured_s, rel=0.1)
+
+
+def test_sizes_that_do_not_add_up_are_refused() -> None:
+    with pytest.raises(ValueError, match="holds 3 replies, the sizes say 4"):
+        compare(read_replies(log_lines(3, 1.0, 0.0, seed=1)), [2, 2])
