@@ -139,7 +139,7 @@ def _simulated_s(point: NDArray[np.float64], replies: Sequence[Reply]) -> list[f
         noise=random.Random(0),
     )  # fmt: skip
     began_s = replies[0].arrived_at_s
-    finished_s = {}
+    finished_s: dict[int | str, float] = {}
     for index, reply in enumerate(replies):
         now = reply.arrived_at_s - began_s
         finished_s |= {end.request_id: end.finished_at_s for end in engine.advance(now)}
