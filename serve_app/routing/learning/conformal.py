@@ -42,7 +42,7 @@ def score_of(probability: float) -> float:
         return -LARGEST_SCORE
     if probability >= 1 - 1e-6:
         return LARGEST_SCORE
-    return _NORMAL.inv_cdf(probability)
+    return max(-LARGEST_SCORE, min(LARGEST_SCORE, _NORMAL.inv_cdf(probability)))
 
 
 class Recalibration(NamedTuple):
