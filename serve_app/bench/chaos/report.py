@@ -1,6 +1,6 @@
 """The report of `tandem bench chaos`: rounds in, verdicts, a document and tables out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +16,17 @@ _LOST = Target("unstreamed requests lost", high=0.0)
 _BROKEN = Target("streams with other text, or an end without a word", high=0.0)
 _CUT = Target("streams cut although the connection's holder lived", high=0.0)
 _RECOVERED = Target("rounds after which all was well again", "%", low=100.0)
+# Columns of the tables, by their fields in the document.
+_UNSTREAMED = {
+    "fault": "fault", "rounds": "rounds", "sent": "unstreamed", "right": "unstreamed_right",
+    "lost": "unstreamed_lost", "reconnected": "reconnected", "back, p50 s": "back_after_p50_s",
+    "max": "back_after_max_s",
+}  # fmt: skip
+_STREAMS = {
+    "fault": "fault", "sent": "streams", "right": "streams_right",
+    "continued": "streams_continued", "error": "streams_error_event", "cut": "streams_cut",
+    "broken": "streams_broken",
+}  # fmt: skip
 
 
 def verdicts(rounds: Sequence[Round]) -> list[Verdict]:
@@ -60,21 +71,23 @@ def as_document(
 
 def show(judged: Sequence[Verdict], document: dict[str, Any], console: Console) -> None:
     """What became of the requests by kind of fault, then the verdicts."""
-    table = Table(title="Requests that ended after a fault", title_justify="left")
-    names = (
-        "fault", "rounds", "unstreamed", "right", "lost", "streams", "right", "continued",
-        "error event", "cut", "broken", "reconnected", "back after p50", "max",
-    )  # fmt: skip
-    for name in names:
-        table.add_column(name, justify="left" if name == "fault" else "right")
-    for row in [*document["kinds"], document["total"]]:
-        table.add_row(*(_text(value) for value in row.values()))
-    console.print(table)
+    rows = [*document["kinds"], document["total"]]
+    console.print(_table("Unstreamed requests that ended after a fault", _UNSTREAMED, rows))
+    console.print(_table("Streams that ended after a fault", _STREAMS, rows))
     console.print(table_of("Under faults", judged))
     for failure in document["failures"][:10]:
         console.print(f"{failure['verdict']}: {failure['why']}", style="dim", markup=False)
     machine = document["machine"]
     console.print(f"{machine['date']}  {machine['cpu']}, {machine['cores']} cores")
+
+
+def _table(title: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "fault" else "right")
+    for row in rows:
+        table.add_row(*(_text(row[key]) for key in columns.values()))
+    return table
 
 
 def _as_row(kind: str, rounds: Sequence[Round]) -> dict[str, Any]:
