@@ -21,8 +21,10 @@ _ROUND_MS = 10
 # Between this answer and the next request the load changes a little.
 _MARGIN = 1.05
 _LEAST_RETRY_S = 0.05
-# A little late costs a caller little; a little early costs him another refusal.
+# A little late costs a caller little; a little early costs him another refusal. Callers who wait
+# for each other are spaced with less of it: it adds up, and a long wait makes them give up.
 _PRUDENCE = 1.3
+_SPACING = 1.15
 _OBJECTIVE: Objective = "best_quality_within_slo"
 
 
@@ -92,7 +94,7 @@ def drains_after_s(
     # So many sequences are served at once while requests like this are feasible.
     at_once = min(max(1, sequences - high), view.max_num_seqs) * max(1, replicas)
     turn_s = promised * ledger.slot_s / at_once
-    return max(_LEAST_RETRY_S, _PRUDENCE * (drained_s + turn_s))
+    return max(_LEAST_RETRY_S, drained_s * _PRUDENCE + turn_s * _SPACING)
 
 
 def _is_feasible_without(request: RoutingRequest, view: TierView, share: float) -> bool:

@@ -20,7 +20,6 @@ class Promises:
     def __init__(self) -> None:
         self._due: list[float] = []
         self._kept_share = 0.0
-        self._spread_share = 1.0
 
     @property
     def next_due_s(self) -> float | None:
@@ -41,8 +40,8 @@ class Promises:
 
     @property
     def expected(self) -> float:
-        """Requests that may return, whenever; who comes after them should be told a later time."""
-        return len(self._due) * self._spread_share
+        """Requests that will probably return, whenever."""
+        return len(self._due) * self._kept_share
 
     def promise(self, due_at_s: float, *, now: float) -> None:
         """Notes a refusal whose Retry-After ends at `due_at_s`."""
@@ -56,11 +55,9 @@ class Promises:
         if self._due:
             del self._due[0]
             self._kept_share += _KEPT_GAIN * (1.0 - self._kept_share)
-            self._spread_share += _KEPT_GAIN * (1.0 - self._spread_share)
 
     def _expire(self, now: float) -> None:
         missed = bisect_left(self._due, now - _GRACE_S)
         if missed:
             del self._due[:missed]
             self._kept_share *= (1.0 - _KEPT_GAIN) ** missed
-            self._spread_share *= (1.0 - _KEPT_GAIN) ** missed

@@ -132,15 +132,6 @@ def test_no_place_is_kept_before_anybody_was_seen_to_return() -> None:
     assert promises.reserved(0.0, stay_s=100.0, leaving_per_s=0.0) == 0.0
 
 
-def test_returns_are_spread_before_anybody_was_seen_to_return() -> None:
-    # Given the first two callers who were refused
-    promises = Promises()
-    for _ in range(2):
-        promises.promise(10.0, now=0.0)
-    # Then the next one is told a time after theirs
-    assert promises.expected == 2.0
-
-
 def test_a_promised_place_counts_while_it_is_due_soon() -> None:
     # Given callers who always came back, and two more who will
     promises = Promises()
