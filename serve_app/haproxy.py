@@ -20,9 +20,8 @@ _REMEDY = "no option splice-request"
 HAPROXY_SETTINGS = {
     # Nor one for clients that connect and send no whole request head; they would stay an hour.
     _VARIABLE: f"conn-failure empty-response\n    {_REMEDY}\n    timeout http-request 20s",
-    # The first may meet the listener of a router that is just dying. No more: a request of which
-    # routers die is not shown to all of them.
-    "RAY_SERVE_HAPROXY_RETRIES": "3",
+    # A request of which one router dies is not shown to all of them.
+    "RAY_SERVE_HAPROXY_RETRIES": "2",
 }
 
 
