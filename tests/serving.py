@@ -96,3 +96,10 @@ def _wait_until_ready(instance: Instance, run_dir: Path, patience_s: float) -> N
             pass
         time.sleep(0.5)
     raise TimeoutError(f"not ready:\n{log_file(run_dir).read_text()[-4000:]}")
+
+
+def served_file(instance: Instance) -> dict[str, Any]:
+    """The Serve file that the instance was started with."""
+    run = next(p for p in instance.processes() if p.pid == instance.pid)
+    content: dict[str, Any] = yaml.safe_load(Path(run.cmdline()[-1]).read_text())
+    return content

@@ -2,19 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from serve_app.bench.chaos.update import deploy
 from serve_app.commands.instance import Instance
 from tests.integration.conftest import a_body, a_tier
-from tests.serving import running
+from tests.serving import running, served_file
 
 _PATIENCE_S = 120.0
 _CALLERS = 24
@@ -139,10 +136,3 @@ async def test_a_third_tier_is_added_and_no_request_fails(
     await asyncio.gather(*load)
     # Then it answers in the end, and everybody was answered meanwhile
     assert callers.failures == []
-
-
-def served_file(instance: Instance) -> dict[str, Any]:
-    """The Serve file that the instance was started with."""
-    run = next(p for p in instance.processes() if p.pid == instance.pid)
-    content: dict[str, Any] = yaml.safe_load(Path(run.cmdline()[-1]).read_text())
-    return deepcopy(content)

@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from serve_app.bench.chaos import scenario
 from serve_app.bench.chaos.callers import Callers
@@ -16,7 +14,7 @@ from serve_app.bench.chaos.update import UpdateRefused, deploy
 from serve_app.bench.client import Address
 from serve_app.commands.instance import Instance
 from tests.integration.conftest import a_body
-from tests.serving import running
+from tests.serving import running, served_file
 
 ARGS = scenario.fake_tiers(Address("127.0.0.1", 0))["applications"][0]["args"]
 
@@ -25,13 +23,6 @@ ARGS = scenario.fake_tiers(Address("127.0.0.1", 0))["applications"][0]["args"]
 def instance() -> Iterator[Instance]:
     with running(ARGS) as served:
         yield served
-
-
-def served_file(instance: Instance) -> dict[str, Any]:
-    """The Serve file that the instance was started with."""
-    run = next(p for p in instance.processes() if p.pid == instance.pid)
-    content: dict[str, Any] = yaml.safe_load(Path(run.cmdline()[-1]).read_text())
-    return content
 
 
 async def test_no_request_fails_while_tiers_and_routers_are_replaced_and_scaled(

@@ -51,8 +51,12 @@ def shrinkage_of(key: str) -> float:
     return _SHRINKAGE_OF_NARROW if key.startswith("narrow|") else _SHRINKAGE
 
 
-@lru_cache
 def hinted(key: str) -> LengthDistribution:
     """What comes of an expectation, before any was seen to come true."""
-    step = int(key.rpartition("|")[2])
-    return LengthDistribution(log_normal_shares(2 ** (step / _HINTS_PER_DOUBLING), _SPREAD_OF_HINT))
+    return _around(int(key.rpartition("|")[2]))
+
+
+@lru_cache
+def _around(step: int) -> LengthDistribution:
+    hint = 2 ** (step / _HINTS_PER_DOUBLING)
+    return LengthDistribution(log_normal_shares(hint, _SPREAD_OF_HINT))
