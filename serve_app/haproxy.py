@@ -1,8 +1,9 @@
 """How Ray's HAProxy is to be set up: it must pass disconnects on, and survive a router's death.
 
 A router that dies takes the connections to it along. HAProxy sends an unstreamed request whose
-answer had not begun to another router (`empty-response`), if it is no longer than HAProxy's
-buffer of 16 kB.
+answer had not begun to another router (`empty-response`). It can do so only with what it kept of
+the request: it must have waited for the body (`http-buffer-request`; without it, 20 of 133 requests
+got a 500 instead when one router after the other was killed), and all must fit its buffer.
 
 A defect: Ray 2.60 writes `option splice-request` into HAProxy's configuration. With it, HAProxy
 stops watching a client whose request body arrived apart from its headers, as every httpx and OpenAI
@@ -16,12 +17,23 @@ _VARIABLE = "RAY_SERVE_HAPROXY_RETRY_ON"
 _OTHER_FILES = 1000
 _REMEDY = "no option splice-request"
 
-# Ray has no switch for it, but renders this value as it is, below the line it must undo.
+# Ray has no switch for these, but renders this value as it is, below the line it must undo.
+_RETRY_ON = (
+    "conn-failure empty-response",
+    _REMEDY,
+    "option http-buffer-request",
+    # Clients that connect and send no whole request would stay an hour.
+    "timeout http-request 20s",
+)
+
 HAPROXY_SETTINGS = {
-    # Nor one for clients that connect and send no whole request head; they would stay an hour.
-    _VARIABLE: f"conn-failure empty-response\n    {_REMEDY}\n    timeout http-request 20s",
-    # A request of which one router dies is not shown to all of them.
-    "RAY_SERVE_HAPROXY_RETRIES": "2",
+    _VARIABLE: "\n    ".join(_RETRY_ON),
+    # One may reach the dying router once more, one is refused there; the third goes elsewhere.
+    "RAY_SERVE_HAPROXY_RETRIES": "3",
+    # Who refuses a connection is gone: marked down at once, so that no retry ends there.
+    "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+    # Bytes of headers and body of a request that can be sent again, some 12,000 tokens.
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
 }
 
 

@@ -17,6 +17,7 @@ from serve_app.telemetry.metric_list import metric_list
 
 CLUSTER = Path("cluster")
 SERVICE = CLUSTER / "kuberay" / "rayservice.yaml"
+README = Path("README.md")
 MODELS = Path("models.yaml").read_text()
 # What Prometheus makes of one histogram.
 _PARTS = r"_(?:bucket|sum|count)$"
@@ -110,6 +111,19 @@ def test_pods_run_haproxy_with_our_settings() -> None:
         (container,) = group["template"]["spec"]["containers"]
         variables = {entry["name"]: entry.get("value") for entry in container["env"]}
         assert HAPROXY_SETTINGS.items() <= variables.items()
+
+
+def test_readme_starts_ray_with_our_haproxy_settings() -> None:
+    exports = [
+        line for line in README.read_text().splitlines() if line.startswith("export RAY_SERVE_")
+    ]
+
+    read = subprocess.run(
+        ["bash", "-c", "; ".join([*exports, "env -0"])], capture_output=True, check=True, text=True
+    )
+
+    variables = dict(entry.split("=", 1) for entry in read.stdout.split("\0") if entry)
+    assert HAPROXY_SETTINGS.items() <= variables.items()
 
 
 def test_our_policies_allow_what_aws_yaml_needs_and_no_star() -> None:
