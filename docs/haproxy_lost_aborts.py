@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from serve_app.haproxy import HAPROXY_SETTINGS
+from serve_app.haproxy.settings import HAPROXY_SETTINGS
 
 PORT = 18000
 ROUNDS = 10

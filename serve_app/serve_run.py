@@ -16,7 +16,7 @@ from ray import serve
 from ray.serve.schema import ApplicationStatus
 from ray.serve.scripts import cli
 
-from serve_app.haproxy_guard import guarded
+from serve_app.haproxy.guard import guarded
 
 POLL_S = 1.0
 

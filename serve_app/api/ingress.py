@@ -25,7 +25,7 @@ from serve_app.api.service import Service
 from serve_app.config import AppConfig, RoutingConfig, TelemetryConfig
 from serve_app.dispatcher import Dispatcher
 from serve_app.fellow_routers import FellowRouters
-from serve_app.haproxy import lost_aborts_warning
+from serve_app.haproxy.settings import lost_aborts_warning
 from serve_app.readiness import Readiness
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.facts import TierSettings

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from serve_app.haproxy import HAPROXY_SETTINGS, most_connections
+from serve_app.haproxy.settings import HAPROXY_SETTINGS, most_connections
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ import yaml
 
 from serve_app.check.cluster.iam import needed_actions, policy_problems
 from serve_app.check.cluster.kuberay import for_pods, serve_config, with_serve_config
-from serve_app.haproxy import HAPROXY_SETTINGS
+from serve_app.haproxy.settings import HAPROXY_SETTINGS
 from serve_app.telemetry.metric_list import metric_list
 
 CLUSTER = Path("cluster")

@@ -3,7 +3,7 @@
 import asyncio
 from types import SimpleNamespace
 
-from serve_app.haproxy_guard import guard
+from serve_app.haproxy.guard import guard
 
 
 class HAProxyInMemory:

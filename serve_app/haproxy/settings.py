@@ -57,5 +57,5 @@ def lost_aborts_warning(environment: Mapping[str, str]) -> str | None:
     return (
         f"{_VARIABLE} does not switch off `option splice-request`: HAProxy will lose some clients' "
         "disconnects and engines will finish replies nobody reads. Start Ray with the value that "
-        "`tandem up` uses (serve_app/haproxy.py)."
+        "`tandem up` uses (serve_app/haproxy/settings.py)."
     )
