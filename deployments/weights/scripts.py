@@ -1,4 +1,4 @@
-"""Runs a script that makes weights: by path, in a process that does not outlive this one."""
+"""Runs a script that makes weights: by path, in processes that do not outlive this one."""
 
 import os
 import subprocess
@@ -7,13 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-# The kernel ends the script when we die, even by `kill -9`: nobody is left to use its result.
-# Set before the script's own program starts; it stays set across exec. PR_SET_PDEATHSIG is 1.
-DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
+_GUARD = Path(__file__).with_name("guard.py")
 _LINES_SHOWN = 20
 Report = Callable[[str], None]
 
@@ -36,8 +30,9 @@ def run_script(
         ScriptFailed: when it ends with an error.
     """
     with subprocess.Popen(
-        [sys.executable, "-c", DIE_WITH_PARENT, *command],
+        [sys.executable, "-I", _GUARD, str(os.getpid()), *command],
         env=os.environ | environment,
+        process_group=0,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -47,7 +42,7 @@ def run_script(
         try:
             last_lines = deque(_lines(process, hear), maxlen=_LINES_SHOWN)
         except BaseException:
-            process.kill()
+            process.terminate()
             raise
     if process.returncode != 0:
         name = " ".join(str(part) for part in command)

@@ -15,9 +15,15 @@ from typing import BinaryIO
 
 import httpx
 
-from deployments.weights.scripts import DIE_WITH_PARENT
 from serve_app.bench.client import Address
 
+# The kernel ends the server when we die, even by `kill -9`. Set before the server's own program
+# starts; it stays set across exec. PR_SET_PDEATHSIG is 1.
+_DIE_WITH_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 _PATIENCE_S = 300.0
 _GRACE_S = 20.0
 _POLL_S = 0.25
@@ -120,7 +126,7 @@ def refuse_taken(addresses: Sequence[Address]) -> None:
 
 def _start(command: Command, log: BinaryIO) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-c", DIE_WITH_PARENT, *command.arguments],
+        [sys.executable, "-c", _DIE_WITH_PARENT, *command.arguments],
         env=os.environ | command.environment,
         stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
     )  # fmt: skip
