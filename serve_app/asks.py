@@ -50,6 +50,12 @@ class Ask:
         # Another adapter writes replies of another length.
         return kind if self.adapter is None else f"{kind}+{self.adapter}"
 
+    @property
+    def due_at_s(self) -> float:
+        """When its first limit is reached: whole reply, first token, or the hard deadline."""
+        limits_s = [ms / 1000 for ms in (self.slo.e2e_ms, self.slo.ttft_ms) if ms is not None]
+        return self.arrived_at_s + min([*limits_s, self.deadline_s])
+
     def routing_request(
         self, prompt_tokens: Mapping[str, int], *, now: float, is_returning: bool = False
     ) -> RoutingRequest:

@@ -23,7 +23,7 @@ from serve_app.api.http import http_app
 from serve_app.api.memory import Memory
 from serve_app.api.service import Service
 from serve_app.config import AppConfig, RoutingConfig, TelemetryConfig
-from serve_app.dispatcher import Dispatcher
+from serve_app.dispatch.dispatcher import Dispatcher
 from serve_app.fellow_routers import FellowRouters
 from serve_app.haproxy.settings import lost_aborts_warning
 from serve_app.readiness import Readiness

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from deployments.messages import EngineCall, Head, Load, Reply, Tail
-from serve_app.dispatcher import Dispatcher
+from serve_app.dispatch.dispatcher import Dispatcher
 from serve_app.errors import (
     ContextWindowExceeded,
     DeadlineExceeded,
@@ -22,8 +22,8 @@ from serve_app.errors import (
 from serve_app.routing.types import Slo
 from serve_app.telemetry.records import RequestRecord
 from tests.unit.builders import FAST, SLOW, a_config, an_ask
+from tests.unit.dispatch.test_dispatcher import a_state
 from tests.unit.telemetry.recording import a_recorder
-from tests.unit.test_dispatcher import a_state
 
 LOAD: Load = {"replica": "x", "running": 0, "waiting": 0, "queued_tokens": 0, "kv_usage": 0.0}
 WORDS = [f" {number}" for number in range(1, 11)]

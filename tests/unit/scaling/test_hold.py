@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from serve_app.dispatcher import Dispatcher
+from serve_app.dispatch.dispatcher import Dispatcher
 from serve_app.errors import DeadlineExceeded, Unavailable
 from tests.unit.builders import FAST, SLOW, a_config, an_ask
+from tests.unit.dispatch.test_dispatcher import a_state
 from tests.unit.resilience.test_failover import CountingTier, Words
 from tests.unit.telemetry.recording import a_recorder
-from tests.unit.test_dispatcher import a_state
 
 
 class Sleeping:

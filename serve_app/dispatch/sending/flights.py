@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from serve_app.dispatch.flight import Flight
-from serve_app.dispatch.waiting_room import WaitingRoom
+from serve_app.dispatch.deciding.attempt import Attempt
+from serve_app.dispatch.deciding.waiting_room import WaitingRoom
+from serve_app.dispatch.sending.flight import Flight
 from serve_app.errors import DeadlineExceeded
-from serve_app.resilience.journey import Journey
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.state import TierState
-from serve_app.routing.types import Candidate, RoutingRequest
-from serve_app.telemetry.records import RequestRecord
 
 
 class Flights:
@@ -34,27 +32,19 @@ class Flights:
         self._clock = clock
 
     @asynccontextmanager
-    async def open(
-        self,
-        candidate: Candidate,
-        request: RoutingRequest,
-        record: RequestRecord,
-        journey: Journey,
-        call_id: str,
-        *,
-        is_whole: bool = True,
-    ) -> AsyncIterator[Flight]:
+    async def open(self, attempt: Attempt, *, is_whole: bool = True) -> AsyncIterator[Flight]:
         """
         Args:
-            call_id: tells the calls of one request apart. is_whole: as in `Flight`.
+            is_whole: as in `Flight`.
 
         Raises:
             DeadlineExceeded: the caller's hard deadline came first.
         """
-        ask, now = record.ask, self._clock()
+        candidate, request, record = attempt.candidate, attempt.request, attempt.record
+        ask, call_id, now = record.ask, attempt.call_id, self._clock()
         record.dispatched_at_s = now
         flight = Flight(self._states[candidate.tier], record, now, self._clock, is_whole=is_whole)
-        journey.sent(candidate.tier, now)
+        attempt.journey.sent(candidate.tier, now)
         self._chooser.start(call_id, request, candidate, now=now)
         try:
             async with asyncio.timeout(ask.deadline_s - (now - ask.arrived_at_s)):

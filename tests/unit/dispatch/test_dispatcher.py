@@ -9,8 +9,8 @@ import pytest
 
 from deployments.messages import EngineCall, Head, Load, Reply, Tail
 from serve_app.asks import Ask
-from serve_app.dispatch.insurance import InsuranceBudget
-from serve_app.dispatcher import Dispatcher
+from serve_app.dispatch.dispatcher import Dispatcher
+from serve_app.dispatch.sending.insurance import InsuranceBudget
 from serve_app.errors import (
     DeadlineExceeded,
     EngineRejected,
@@ -299,8 +299,7 @@ async def test_insurance_returns_the_better_reply_if_it_is_in_time(
 ) -> None:
     # Given a class that insures, and a large tier that is quick or slow
     bench = Bench(routing={"insurance_budget": 1.0})
-    bench.tiers = {"small": TierOfTwoSpeeds(small_s), "large": TierOfTwoSpeeds(large_s)}
-    bench.dispatcher._tiers = bench.tiers
+    bench.tiers |= {"small": TierOfTwoSpeeds(small_s), "large": TierOfTwoSpeeds(large_s)}
     # When a request comes that the large tier will only probably meet
     _, record = await asyncio.wait_for(bench.dispatcher.complete(an_insured_ask()), timeout=30)
     # Then the better reply wins if it is there, the loser is stopped, and nothing stays behind

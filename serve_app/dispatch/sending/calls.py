@@ -5,27 +5,20 @@ import time
 from deployments.adapters import adapted
 from deployments.messages import EngineCall
 from serve_app.asks import Ask
-from serve_app.routing.types import Candidate
-from serve_app.telemetry.records import RequestRecord
+from serve_app.dispatch.deciding.attempt import Attempt
 
 _PRIORITY_PER_S = 100
 
 
-def engine_call(
-    record: RequestRecord,
-    candidate: Candidate,
-    suffix: str = "",
-    *,
-    now: float,
-    ask: Ask | None = None,
-) -> EngineCall:
-    """The call to the candidate's tier.
+def engine_call(attempt: Attempt, ask: Ask, *, stalled_after_s: float, now: float) -> EngineCall:
+    """The call to the attempt's tier.
 
     Args:
-        suffix: tells two calls of one request apart. now: on the clock of the ask's arrival.
-        ask: what to send when it is not what the caller sent.
+        ask: what is to be sent, which for a continued stream is not what the caller sent.
+        stalled_after_s: silence beyond the predicted time that is taken for a stall.
+        now: on the clock of the ask's arrival.
     """
-    ask = ask or record.ask
+    candidate, record = attempt.candidate, attempt.record
     body = ask.body | {"model": adapted(candidate.tier, ask.adapter)}
     fitted = record.decision.fitted_max_tokens if record.decision else None
     if fitted is not None:
@@ -33,22 +26,17 @@ def engine_call(
         body["max_tokens"] = fitted
     call: EngineCall = {
         "endpoint": ask.endpoint,
-        "request_id": ask.request_id + suffix,
+        "request_id": attempt.call_id,
         "body": body,
         "priority": _priority(ask, now),
         "headers": dict(record.trace_headers),
         "work_s": candidate.e2e_s - candidate.time.wait_s,
         "expires_at_s": time.time() + ask.deadline_s - (now - ask.arrived_at_s),
+        "patience_s": candidate.forecast.quantile_s(0.99) + stalled_after_s,
     }
     if ask.session_id is not None:
         call["session_id"] = ask.session_id
     return call
-
-
-def due_at_s(ask: Ask) -> float:
-    """When its first limit is reached: whole reply, first token, or the hard deadline."""
-    limits_s = [ms / 1000 for ms in (ask.slo.e2e_ms, ask.slo.ttft_ms) if ms is not None]
-    return ask.arrived_at_s + min([*limits_s, ask.deadline_s])
 
 
 def _priority(ask: Ask, now: float) -> int:
@@ -58,4 +46,4 @@ def _priority(ask: Ask, now: float) -> int:
     """
     if ask.priority is not None:
         return ask.priority
-    return round((time.time() + due_at_s(ask) - now) * _PRIORITY_PER_S)
+    return round((time.time() + ask.due_at_s - now) * _PRIORITY_PER_S)

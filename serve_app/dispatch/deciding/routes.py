@@ -1,14 +1,14 @@
-"""Where a request goes next: counts its prompt, decides, goes round what fails, waits, admits."""
+"""Where a request goes next: decides, goes round what fails, waits, admits."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from serve_app.asks import Ask
 from serve_app.config import AppConfig
-from serve_app.dispatch.calls import due_at_s
-from serve_app.dispatch.detours import Detours
-from serve_app.dispatch.waiting_room import WaitingRoom
+from serve_app.dispatch.deciding.attempt import Attempt
+from serve_app.dispatch.deciding.detours import Detours
+from serve_app.dispatch.deciding.prompt_lengths import PromptLengths
+from serve_app.dispatch.deciding.waiting_room import WaitingRoom
 from serve_app.errors import DeadlineExceeded, Saturated, ShuttingDown, Unavailable
 from serve_app.prompts import PromptCounter
 from serve_app.resilience.journey import Journey
@@ -18,7 +18,6 @@ from serve_app.routing.live.state import TierState
 from serve_app.routing.types import Candidate, Decision, Reason, RoutingRequest
 from serve_app.telemetry.records import RequestRecord
 
-_TEXT_TO_COUNT_IN_A_THREAD = 40_000
 _SHORTEST_WAIT_S = 0.01
 _LONGEST_WAIT_S = 1.0
 _RECOVERY_POLL_S = 0.1
@@ -44,8 +43,8 @@ class Routes:
         is_going: Callable[[], bool],
     ) -> None:
         self._config = config
-        self._tiers = tuple(states)
         self._counters = counters
+        self._lengths = PromptLengths(states, counters)
         self._safeguards = safeguards
         self._chooser = chooser
         self._room = room
@@ -61,7 +60,7 @@ class Routes:
         Raises:
             TandemError: what the caller would be refused with.
         """
-        prompt_tokens = await self._prompt_tokens(ask)
+        prompt_tokens = await self._lengths.of(ask)
         now = self._clock()
         request = ask.routing_request(prompt_tokens, now=now)
         decision = self._around(request, frozenset(), now)
@@ -69,10 +68,8 @@ class Routes:
             self._chooser.admit(request, decision, now=now)
         return decision
 
-    async def next(
-        self, ask: Ask, record: RequestRecord, journey: Journey
-    ) -> tuple[Candidate, RoutingRequest]:
-        """The tier to send it to now; waits where that can help.
+    async def next(self, ask: Ask, record: RequestRecord, journey: Journey) -> Attempt:
+        """The try to make now; waits where that can help.
 
         Args:
             ask: what is to be sent, which for a continued stream is not what the caller sent.
@@ -82,7 +79,7 @@ class Routes:
         """
         if journey.backoff_s:
             await self._room.pause(journey.backoff_s)
-        prompt_tokens = await self._prompt_tokens(ask)
+        prompt_tokens = await self._lengths.of(ask)
         is_expected = ask.is_returning and self._chooser.returned(now=self._clock())
         waited_since_s = self._clock()
         is_new = not journey.is_retry
@@ -98,10 +95,11 @@ class Routes:
                 self._chooser.wanted(request, decision, now=now)
                 is_new = False
             if decision.is_queued and not self._room.is_full:
-                await self._room.wait(due_at_s(ask), patience_s=_patience_s(decision))
+                await self._room.wait(ask.due_at_s, patience_s=_patience_s(decision))
                 continue
             try:
-                return self._admitted(request, decision, record, journey, now), request
+                candidate = self._admitted(request, decision, record, journey, now)
+                return Attempt(candidate, request, record, journey)
             except Unavailable as err:
                 if self._is_going():
                     raise ShuttingDown("All tiers are being stopped, and this router too.") from err
@@ -159,23 +157,6 @@ class Routes:
             raise
         return record.candidate
 
-    async def _prompt_tokens(self, ask: Ask) -> dict[str, int]:
-        """Counts with each tier's tokenizer; tiers that share one count once."""
-        if not self._counters:
-            raise Unavailable("No tier is running yet. Retry when /readyz answers 200.")
-        if _text_size(ask) > _TEXT_TO_COUNT_IN_A_THREAD:
-            return await asyncio.to_thread(self._count, ask)
-        return self._count(ask)
-
-    def _count(self, ask: Ask) -> dict[str, int]:
-        counts = {counter: counter.count(ask.body) for counter in set(self._counters.values())}
-        # A tier that has not started yet is never chosen; any count will do for its prediction.
-        fallback = next(iter(counts.values()))
-        return {
-            tier: counts[self._counters[tier]] if tier in self._counters else fallback
-            for tier in self._tiers
-        }
-
 
 def _patience_s(decision: Decision) -> float:
     """How long waiting can help: until even an idle tier would be too late."""
@@ -184,10 +165,3 @@ def _patience_s(decision: Decision) -> float:
         return _LONGEST_WAIT_S
     left_s = decision.slo.e2e_ms / 1000 - wanted.elapsed_s - wanted.idle_bound_s
     return min(_LONGEST_WAIT_S, max(_SHORTEST_WAIT_S, left_s))
-
-
-def _text_size(ask: Ask) -> int:
-    prompt = ask.body.get("prompt")
-    if isinstance(prompt, str | list):
-        return len(prompt)
-    return sum(len(str(message.get("content", ""))) for message in ask.body["messages"])
