@@ -39,7 +39,7 @@ def tier_deployment(spec: TierSpec) -> Application:
     # Imported here: they load vLLM, which only the build and the replicas need.
     from ray.serve.llm import LLMConfig, build_llm_deployment
 
-    from deployments.server import TierServer
+    from deployments.engine.server import TierServer
 
     return build_llm_deployment(
         LLMConfig(**_with_local_source(spec)),
@@ -51,7 +51,7 @@ def tier_deployment(spec: TierSpec) -> Application:
 
 
 def _fake_deployment(spec: TierSpec, timing: FakeTiming) -> Application:
-    from deployments.fake import FakeServer
+    from deployments.fake.server import FakeServer
 
     options: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0}, **spec.deployment_config}
     options |= {"name": deployment_name(spec), **_defaults(spec)}

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
-from deployments.engine_schema import Problem, problems_of
 from deployments.local_models import resolve_source
+from deployments.schemas.problems import Problem, problems_of
 from deployments.spec import TierSpec
 from serve_app.access.binding import refusal
 from serve_app.check.document import Document, Finding, Path, parse
@@ -30,7 +30,7 @@ IMPORT_PATH = "serve_app.app:build"
 
 
 class Libraries(Protocol):
-    """What Ray Serve, Ray Serve LLM and vLLM accept; `deployments.engine_schema` asks them."""
+    """What Ray Serve, Ray Serve LLM and vLLM accept; `deployments.schemas.engine` asks them."""
 
     def serve_file_model(self) -> type[BaseModel]: ...
     def deployment_model(self) -> type[BaseModel]: ...

@@ -35,7 +35,7 @@ def check(
         check_cluster_file(cluster, file, json)
         return
     # They import pydantic models and rich tables that other subcommands do not need.
-    from deployments import engine_schema
+    from deployments.schemas import engine
     from serve_app.check.report import as_dict, make_report
     from serve_app.check.serve_file import check_text
     from serve_app.check.tables import show
@@ -43,7 +43,7 @@ def check(
     if not file.is_file():
         raise typer.BadParameter(f"{str(file)!r} does not exist", param_hint="FILE")
     with Console(stderr=True).status("Asking Ray Serve and vLLM; importing them takes 10 s ..."):
-        report = make_report(str(file), check_text(file.read_text(), engine_schema))
+        report = make_report(str(file), check_text(file.read_text(), engine))
     show(report, Console())
     if json is not None:
         json.write_text(json_format.dumps(as_dict(report), indent=2) + "\n")

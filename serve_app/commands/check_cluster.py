@@ -14,7 +14,7 @@ def check_cluster_file(file: Path, models: Path, json: Path | None) -> None:
         typer.Exit: the file has errors.
     """
     # They import Ray and botocore, which other subcommands do not need.
-    from deployments import cluster_schema
+    from deployments.schemas import cluster as schema
     from serve_app.check.cluster.file import check_cluster
     from serve_app.check.cluster.report import as_dict, show
     from serve_app.commands.serve_file import read_serve_file
@@ -26,7 +26,7 @@ def check_cluster_file(file: Path, models: Path, json: Path | None) -> None:
     except ValueError as err:
         raise typer.BadParameter(str(err), param_hint="FILE") from err
     with Console(stderr=True).status("Asking Ray and botocore ..."):
-        checked = check_cluster(file, served.content, served.tiers, cluster_schema)
+        checked = check_cluster(file, served.content, served.tiers, schema)
     show(checked, Console())
     if json is not None:
         json.write_text(json_format.dumps(as_dict(checked), indent=2) + "\n")

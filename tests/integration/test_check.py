@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deployments import engine_schema
+from deployments.schemas import engine
 from serve_app.check.serve_file import CheckedFile, check_text
 
 pytest.importorskip("vllm")
@@ -21,7 +21,7 @@ MODELS = Path("models.yaml").read_text()
 def check_with(old: str, new: str) -> CheckedFile:
     """models.yaml with the first `old` replaced."""
     assert old in MODELS
-    return check_text(MODELS.replace(old, new, 1), engine_schema)
+    return check_text(MODELS.replace(old, new, 1), engine)
 
 
 def said(checked: CheckedFile) -> dict[str, str]:
@@ -30,7 +30,7 @@ def said(checked: CheckedFile) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["models.yaml", "models.local.yaml"])
 def test_the_repository_s_own_files_have_no_errors(name: str) -> None:
-    checked = check_text(Path(name).read_text(), engine_schema)
+    checked = check_text(Path(name).read_text(), engine)
 
     assert said(checked) == {}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import typer
 
-from deployments import cluster_schema
+from deployments.schemas import cluster
 from serve_app.check.cluster.file import CheckedCluster, check_cluster
 from serve_app.commands.check_cluster import check_cluster_file
 from serve_app.commands.serve_file import read_serve_file
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def check(path: Path) -> CheckedCluster:
-    return check_cluster(path, MODELS.content, MODELS.tiers, cluster_schema)
+    return check_cluster(path, MODELS.content, MODELS.tiers, cluster)
 
 
 def check_with(name: str, old: str, new: str, folder: Path) -> tuple[CheckedCluster, int]:

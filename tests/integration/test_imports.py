@@ -7,7 +7,7 @@ import sys
 def test_the_router_never_loads_an_engine() -> None:
     heavy = "'vllm', 'torch', 'transformers', 'ray.llm'"
     program = (
-        "import sys, serve_app.api.ingress, deployments.fake\n"
+        "import sys, serve_app.api.ingress, deployments.fake.server\n"
         f"print([name for name in ({heavy}) if name in sys.modules])"
     )
     loaded = subprocess.run(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Protocol
 
-from deployments.engine_schema import Problem
+from deployments.schemas.problems import Problem
 from deployments.spec import TierSpec
 from serve_app.check.cluster.fit import TierFit, fit
 from serve_app.check.cluster.gcp import NODE_CONFIG_KEYS
@@ -20,7 +20,7 @@ _PLACEHOLDER = "CHANGE-ME"
 
 
 class Launcher(Protocol):
-    """What Ray's launcher and EC2 accept; `deployments.cluster_schema` asks them."""
+    """What Ray's launcher and EC2 accept; `deployments.schemas.cluster` asks them."""
 
     def ray_version(self) -> str: ...
     def cluster_file_problems(self, content: dict[str, Any]) -> list[Problem]: ...

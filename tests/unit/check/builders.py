@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from deployments.engine_schema import Problem
+from deployments.schemas.problems import Problem
 from deployments.spec import TierSpec
 from serve_app.config import AppConfig
 

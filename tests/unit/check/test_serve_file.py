@@ -1,6 +1,7 @@
 import pytest
 
-from deployments.engine_schema import Problem, engine_argument_problems
+from deployments.schemas.engine import engine_argument_problems
+from deployments.schemas.problems import Problem
 from serve_app.check.document import parse
 from serve_app.check.serve_file import check_text
 from tests.unit.check.builders import SERVE_FILE, SmallLibraries, a_serve_file

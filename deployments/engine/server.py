@@ -18,9 +18,10 @@ from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 
 from deployments.adapters import FolderLoader, UnfitAdapter, UnknownAdapter
-from deployments.engine_facts import engine_facts, engine_fingerprint
-from deployments.engine_stats import EngineStats
-from deployments.engine_watch import EngineWatch
+from deployments.engine.facts import engine_facts, engine_fingerprint
+from deployments.engine.measure import measure, store, stored
+from deployments.engine.stats import EngineStats
+from deployments.engine.watch import EngineWatch
 from deployments.events import (
     DONE,
     as_usage,
@@ -31,7 +32,6 @@ from deployments.events import (
     with_usage,
 )
 from deployments.local_models import tandem_home
-from deployments.measure import measure, store, stored
 from deployments.messages import (
     ENGINE_DEAD,
     EngineCall,

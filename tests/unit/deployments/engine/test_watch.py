@@ -1,6 +1,6 @@
 """When an engine is taken for stalled; and what of a failing stream is passed on."""
 
-from deployments.engine_watch import Progress
+from deployments.engine.watch import Progress
 from deployments.events import until_failure
 
 WORD = 'data: {"choices":[{"delta":{"content":"word"}}]}\n\n'

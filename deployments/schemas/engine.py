@@ -9,21 +9,13 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from deployments.schemas.problems import Problem, first_reason, problems_of
 from deployments.spec import TierSpec, unknown_key
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One value that a library would refuse. path: keys and indices from where it was asked."""
-
-    path: tuple[str | int, ...]
-    message: str
 
 
 def serve_file_model() -> type[BaseModel]:
@@ -56,34 +48,6 @@ def serve_file_problems(document: Mapping[str, Any]) -> list[Problem]:
     except ValidationError as err:
         return problems_of(err)
     return []
-
-
-def problems_of(err: ValidationError) -> list[Problem]:
-    """Each error of pydantic as a path and a reason, without its types and links."""
-    return [
-        Problem(_without_branches(error["loc"]), _reason(error))
-        for error in err.errors(include_url=False)
-    ]
-
-
-def _without_branches(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Drops what pydantic adds to a path for the branch of a union, such as `dict[str,any]`."""
-    return tuple(
-        part for part in loc
-        if isinstance(part, int) or not ("[" in part or part in ("str", "int", "float", "bool"))
-    )  # fmt: skip
-
-
-def _reason(error: Any) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    cause = getattr((error.get("ctx") or {}).get("error"), "__cause__", None)
-    if isinstance(cause, ValidationError):
-        # Ray wraps the reason in "Invalid deployment config: {everything}"; show the reason.
-        parts = (f"{'.'.join(map(str, p.path))}: {p.message}" for p in problems_of(cause))
-        return "; ".join(parts)
-    if error["type"] == "value_error" or error["type"] == "missing":
-        return message
-    return f"{message}, got {error['input']!r}"
 
 
 def tier_problems(tier: TierSpec) -> list[Problem]:
@@ -172,16 +136,10 @@ def _wrong_value(value: Any, annotation: Any) -> str | None:
     try:
         parsed = TypeAdapter(annotation).validate_python(value)
     except ValidationError as err:
-        return _first_reason(err)
+        return first_reason(err)
     except PydanticUserError:
         # A type that pydantic cannot check; vLLM will.
         return None
     if isinstance(value, str) and isinstance(parsed, int | float):
         return f"{value!r} is text; write it without quotes"
     return None
-
-
-def _first_reason(err: ValidationError) -> str:
-    first, *_ = problems_of(err)
-    inside = ".".join(str(part) for part in first.path)
-    return f"{inside}: {first.message}" if inside else first.message

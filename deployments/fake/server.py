@@ -21,7 +21,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from deployments.adapters import Adapter, FolderLoader, UnfitAdapter, UnknownAdapter
 from deployments.events import DONE, coalesced, wants_usage
-from deployments.fake_engine import FakeEngine
+from deployments.fake.engine import FakeEngine
 from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts, Usage
 from deployments.spec import FakeTiming
 from deployments.work import Expired, WorkInHand, predicted_work_s, refuse_expired

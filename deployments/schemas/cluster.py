@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from deployments.engine_schema import Problem
+from deployments.schemas.problems import Problem
 from deployments.spec import unknown_key
 
 # Keys that Ray's own AWS provider takes out of a node_config before EC2 sees it.
