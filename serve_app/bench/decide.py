@@ -140,7 +140,7 @@ def a_length(draw: random.Random) -> int:
 
 def an_outcome(candidate: Candidate, draw: random.Random) -> Outcome:
     """A reply of log-normal length, 120 tokens in the median, some 10 % off its predicted time."""
-    most = candidate.forecast.length.most
+    most = candidate.length.most
     tokens = min(most, 1 + int(draw.lognormvariate(4.8, 0.8)))
     e2e_s = candidate.time.e2e_s(tokens) * draw.lognormvariate(0.0, 0.1)
     return Outcome(e2e_s, tokens, is_cut=tokens == most)

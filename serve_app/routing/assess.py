@@ -4,19 +4,13 @@ import math
 from functools import partial
 
 from serve_app.config import Objective
-from serve_app.routing.latency import IDLE, predict
+from serve_app.routing.latency import predict
 from serve_app.routing.lengths.reply import LengthQuery
-from serve_app.routing.types import (
-    Candidate,
-    Exclusion,
-    RoutingRequest,
-    TierView,
-    slo_probability,
-)
+from serve_app.routing.types import Candidate, Exclusion, RoutingRequest, TierView
 
 
 def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Candidate:
-    """Predicts what one tier would do with the request, now and when idle."""
+    """One tier as a candidate for the request."""
     prompt_tokens = request.prompt_tokens[view.tier]
     query = length_query(request, prompt_tokens, view.context_tokens)
     length = view.lengths.reply(query)
@@ -28,40 +22,27 @@ def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Can
         sequences=request.sequences,
         max_num_seqs=view.max_num_seqs,
     )
-    raw = predicted(view.load)
-    forecast = view.calibrator.forecast(raw, length, prompt_tokens=prompt_tokens, trust=view.trust)
-    candidate = Candidate(
+    return Candidate(
         tier=view.tier,
         prompt_tokens=prompt_tokens,
-        forecast=forecast,
-        raw_when_idle=partial(predicted, IDLE),
+        length=length,
+        expected_tokens=length.mean,
+        predicted=predicted,
+        load=view.load,
+        knowledge=view.calibrator.knowledge(trust=view.trust),
         slo=request.slo,
         elapsed_s=request.elapsed_s,
-        probability=slo_probability(request.slo, forecast, request.elapsed_s),
+        objective=objective,
         quality=view.quality_for(request.task),
-        score=0.0,
-        cost_usd=view.usd_per_hour / 3600 * forecast.mean_e2e_s / raw.batch,
+        # Who was told to come back pays none: his place was kept, and would stand empty.
+        price_per_work_s=0.0 if request.is_returning else view.price.per_work_s,
+        usd_per_hour=view.usd_per_hour,
         fill=view.fill,
         was_crowded=view.was_crowded,
         silence_s=view.silence_s,
         length_evidence=math.inf if length.is_fixed else view.lengths.evidence(query),
         excluded=_exclusion(request, view, prompt_tokens),
     )
-    candidate.score = _score(candidate, request, view, objective)
-    return candidate
-
-
-def _score(
-    candidate: Candidate, request: RoutingRequest, view: TierView, objective: Objective
-) -> float:
-    if objective == "cheapest_within_slo":
-        return -candidate.cost_usd
-    # Most of the time the tier's work has no price, and need not be worked out. Who was told to
-    # come back pays none: his place was kept, and would stand empty.
-    if view.price.per_work_s == 0.0 or request.is_returning:
-        return candidate.quality
-    work_s = candidate.idle_e2e_s * candidate.forecast.length.sequences
-    return candidate.quality - view.price.of(work_s)
 
 
 def length_query(request: RoutingRequest, prompt_tokens: int, context_tokens: int) -> LengthQuery:

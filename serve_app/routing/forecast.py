@@ -6,17 +6,14 @@ is never the product of stacked quantiles.
 """
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from operator import mul
 
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.learning.conformal import Recalibration, score_of
 from serve_app.routing.learning.errors import Error
-from serve_app.routing.learning.histogram import TOKENS
 from serve_app.routing.learning.knowledge import Knowledge
 from serve_app.routing.lengths.reply import ReplyLength
 
@@ -60,16 +57,6 @@ class Forecast:
         """Everything known, applied to one raw prediction."""
         learned = knowledge.of(raw, _groups(raw, prompt_tokens, expected_tokens))
         return cls(raw, length, prompt_tokens, expected_tokens, knowledge, *learned)
-
-    def under(self, raw: ReplyTime) -> "Forecast":
-        """The same request and knowledge with another raw prediction, as under another load."""
-        return Forecast.of(
-            raw,
-            self.length,
-            self.knowledge,
-            prompt_tokens=self.prompt_tokens,
-            expected_tokens=self.expected_tokens,
-        )
 
     @property
     def ttft_error(self) -> Error:
@@ -120,43 +107,20 @@ class Forecast:
         """
         if limit_s <= 0.0:
             return 0.0
-        time, spread, shift_s = self.time, self.e2e_error.spread, self.shift_s
-        most, least = self.length.most, self.length.least
+        time, spread, shift_s, length = self.time, self.e2e_error.spread, self.shift_s, self.length
         shifted_s, margin = limit_s + shift_s, math.exp(_SURE * spread)
-        sure = time.tokens_within(shifted_s / margin - shift_s)
-        if sure >= most:
+        # A reply's time is `before_s + tokens * step_s`, as in `ReplyTime.e2e_s`.
+        step_s = max(time.step_s, _LEAST_S)
+        before_s = time.ttft_s + shift_s - step_s
+        sure = (shifted_s / margin - before_s) / step_s
+        if sure >= length.most:
             return 1.0
-        if self.length.is_fixed:
-            return self._fits(shifted_s, most)
-        possible = min(float(most), time.tokens_within(shifted_s * margin - shift_s))
-        end = bisect_left(TOKENS, possible)
-        first = min(end, bisect_right(TOKENS, max(sure, least)))
-        shares, below, upto = self._shares(first, end)
-        # Whoever would be shorter than `least` is as long as that.
-        total: float = below if sure >= least else below * self._fits(shifted_s, least)
-        # `_fits` and `time.e2e_s` written out and mapped: this is most of what a decision costs.
-        before_s, step_s = time.ttft_s + shift_s - time.step_s, time.step_s
-        scale = 1.0 / (spread * math.sqrt(2.0))
-        late = [
-            math.log((before_s + tokens * step_s) / shifted_s) * scale
-            for tokens in TOKENS[first:end]
-        ]
-        total += 0.5 * sum(map(mul, shares, map(math.erfc, late)))
-        if possible >= most:
-            total += (1.0 - upto) * self._fits(shifted_s, most)
-        return min(1.0, total)
-
-    def _shares(self, first: int, end: int) -> tuple[Sequence[float], float, float]:
-        """Shares of the bins from `first` to before `end`; of all before these; of all of them."""
-        distribution, sequences = self.length.distribution, self.length.sequences
-        shares, cumulative = distribution.shares[first:end], distribution.cumulative
-        below, upto = cumulative[first - 1] if first else 0.0, cumulative[end - 1] if end else 0.0
-        if sequences == 1:
-            return shares, below, upto
-        # All of them must be there: the longest counts.
-        longest = [share**sequences for share in (below, *cumulative[first:end])]
-        shares = tuple(share - shorter for shorter, share in pairwise(longest))
-        return shares, longest[0], longest[-1]
+        possible = (shifted_s * margin - before_s) / step_s
+        tokens, shares, shorter = length.between(sure, possible)
+        scale, log, erfc = 1.0 / (spread * math.sqrt(2.0)), math.log, math.erfc
+        late = [erfc(log((before_s + count * step_s) / shifted_s) * scale) for count in tokens]
+        in_time: float = shorter + 0.5 * sum(map(mul, shares, late))
+        return min(1.0, in_time)
 
     def ttft_probability(self, limit_s: float) -> float:
         """P(first token within `limit_s`)."""

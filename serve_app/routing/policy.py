@@ -1,5 +1,6 @@
 """Chooses a tier. Data in, Decision out; knows no HTTP, no Ray, no clock."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -34,11 +35,11 @@ def choose(request: RoutingRequest, views: Sequence[TierView], *, objective: Obj
     """
     candidates = tuple(assess(request, view, objective) for view in views)
     eligible = [candidate for candidate in candidates if candidate.excluded is None]
-    feasible = [candidate for candidate in eligible if candidate.probability >= _needed(request)]
+    feasible = _feasible(eligible, _needed(request))
     if not feasible:
         return _infeasible(request, eligible, candidates)
     best = _best(feasible)
-    explored = _explored(request, best, feasible)
+    explored = _explored(request, best, eligible)
     selected = explored or best
     return Decision(
         selected,
@@ -60,17 +61,34 @@ def _needed(request: RoutingRequest) -> float:
     return 1.0 - (2.0 if request.is_returning else 1.0) * missing
 
 
+def _feasible(eligible: list[Candidate], needed: float) -> list[Candidate]:
+    """Those that meet the SLO, best first; whoever could not win against these is not asked."""
+    feasible: list[Candidate] = []
+    to_beat = -math.inf
+    for candidate in sorted(eligible, key=lambda c: c.highest_score, reverse=True):
+        if candidate.highest_score < to_beat:
+            break
+        if candidate.probability >= needed:
+            feasible.append(candidate)
+            if _is_clear(candidate):
+                to_beat = max(to_beat, candidate.score)
+    return feasible
+
+
 def _best(feasible: list[Candidate]) -> Candidate:
     """The highest score; a tier that was just crowded must be clear of the edge first.
 
     Without that, a tier at the edge of its capacity would win and lose every other request.
     """
-    clear = [c for c in feasible if not c.was_crowded or c.probability >= _clear_of(c)]
-    candidates = clear or feasible
+    candidates = [c for c in feasible if _is_clear(c)] or feasible
     is_busy = max(candidate.fill for candidate in candidates) >= _BUSY_FILL
     direction = -1.0 if is_busy else 1.0
     # Equals are packed while there is room, so that a replica can go, and spread when there is not.
     return max(candidates, key=lambda c: (c.score, direction * c.fill, -c.e2e_s))
+
+
+def _is_clear(candidate: Candidate) -> bool:
+    return not candidate.was_crowded or candidate.probability >= _clear_of(candidate)
 
 
 def _clear_of(candidate: Candidate) -> float:
@@ -95,7 +113,7 @@ def _reason(
 
 
 def _explored(
-    request: RoutingRequest, best: Candidate, feasible: list[Candidate]
+    request: RoutingRequest, best: Candidate, eligible: list[Candidate]
 ) -> Candidate | None:
     """Now and then a tier that was not heard of for long, where that risks no SLO.
 
@@ -105,7 +123,7 @@ def _explored(
     if request.draw >= _EXPLORED_SHARE or request.pinned_tier:
         return None
     unheard = [
-        c for c in feasible
+        c for c in eligible
         if c is not best
         and (c.silence_s is None or c.silence_s > _EXPLORED_AFTER_S)
         and c.fill < _EXPLORED_BELOW_FILL
@@ -139,7 +157,7 @@ def _infeasible(
         if step == "fit":
             fitted = _fitted(request, eligible)
             if fitted is not None:
-                tokens = fitted.forecast.length.most
+                tokens = fitted.length.most
                 reason = _degraded(request)
                 return replace(refused, selected=fitted, reason=reason, fitted_max_tokens=tokens)
         if step == "degrade" and eligible:
@@ -193,7 +211,7 @@ def _fitted(request: RoutingRequest, eligible: list[Candidate]) -> Candidate | N
     usual_tokens = {candidate.tier: candidate.output_tokens for candidate in eligible}
 
     def worth(candidate: Candidate) -> tuple[bool, float]:
-        tokens = candidate.forecast.length.most
+        tokens = candidate.length.most
         is_usual = tokens >= usual_tokens[candidate.tier]
         return is_usual, candidate.score if is_usual else tokens
 
@@ -201,9 +219,4 @@ def _fitted(request: RoutingRequest, eligible: list[Candidate]) -> Candidate | N
 
 
 def _shortened(candidate: Candidate, max_tokens: int) -> Candidate:
-    forecast = candidate.forecast
-    return replace(
-        candidate,
-        forecast=replace(forecast, length=forecast.length.capped(max_tokens)),
-        probability=candidate.slo.attainment,
-    )
+    return replace(candidate, length=candidate.length.capped(max_tokens), is_fitted=True)

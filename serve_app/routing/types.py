@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from serve_app.config import Chain
+from serve_app.config import Chain, Objective
 from serve_app.routing.calibration import Calibrator
 from serve_app.routing.forecast import Forecast
-from serve_app.routing.latency import LatencyProfile, ReplyTime, TierLoad
+from serve_app.routing.latency import IDLE, LatencyProfile, ReplyTime, TierLoad
+from serve_app.routing.learning.knowledge import Knowledge
 from serve_app.routing.lengths.output import OutputLengths
+from serve_app.routing.lengths.reply import ReplyLength
 from serve_app.routing.live.prices import ShadowPrice
 
 Reason = Literal[
@@ -115,34 +117,72 @@ class TierView:
 # Not frozen for the same reason as TierView; without slots for its cached properties.
 @dataclass
 class Candidate:
-    """What one tier would do with the request.
+    """What one tier would do with the request, by what was known when it was asked.
 
-    forecast: now. raw_when_idle: predicts it on an empty replica, nothing learned applied.
-    probability: that the SLO is met now, 0 to 1; 1 when there is none. score: what the objective
-    maximizes, price included. length_evidence: replies that the expected length rests on; the
-    caller's own fixed length needs none.
+    Most of that is worked out when somebody asks for it: of a tier that could not be selected
+    anyway, nobody does before the request is on its way.
+
+    length: of the reply; expected_tokens: its mean, before anything was cut. predicted: the raw
+    time of a reply of that mean under a load. load: now. price_per_work_s: of the tier's capacity,
+    in quality. length_evidence: replies that the expected length rests on; the caller's own fixed
+    length needs none. is_fitted: the length was cut until the SLO is met with the asked attainment.
     """
 
     tier: str
     prompt_tokens: int
-    forecast: Forecast
-    raw_when_idle: Callable[[], ReplyTime]
+    length: ReplyLength
+    expected_tokens: float
+    predicted: Callable[[TierLoad], ReplyTime]
+    load: TierLoad
+    knowledge: Knowledge
     slo: Slo
     elapsed_s: float
-    probability: float
+    objective: Objective
     quality: float
-    score: float
-    cost_usd: float
+    price_per_work_s: float
+    usd_per_hour: float
     fill: float
     was_crowded: bool
     silence_s: float | None
     length_evidence: float
     excluded: Exclusion | None
+    is_fitted: bool = False
+
+    @cached_property
+    def forecast(self) -> Forecast:
+        """Of its reply under the load of now."""
+        return self._forecast(self.load)
 
     @cached_property
     def idle(self) -> Forecast:
-        """On an empty replica; worked out when somebody asks, because few do."""
-        return self.forecast.under(self.raw_when_idle())
+        """On an empty replica."""
+        return self._forecast(IDLE)
+
+    @cached_property
+    def probability(self) -> float:
+        """That the SLO is met now, 0 to 1; 1 when there is none."""
+        if self.is_fitted:
+            return self.slo.attainment
+        return slo_probability(self.slo, self.forecast, self.elapsed_s)
+
+    @cached_property
+    def score(self) -> float:
+        """What the objective maximizes, price included."""
+        if self.objective == "cheapest_within_slo":
+            return -self.cost_usd
+        if self.price_per_work_s == 0.0:
+            return self.quality
+        return self.quality - self.price_per_work_s * self.idle_e2e_s * self.length.sequences
+
+    @property
+    def highest_score(self) -> float:
+        """What `score` cannot exceed, known without a forecast."""
+        return 0.0 if self.objective == "cheapest_within_slo" else self.quality
+
+    @property
+    def cost_usd(self) -> float:
+        """Of its share of the machine while it runs, in US dollars."""
+        return self.usd_per_hour / 3600 * self.forecast.mean_e2e_s / self.forecast.raw.batch
 
     @property
     def time(self) -> ReplyTime:
@@ -152,7 +192,7 @@ class Candidate:
     @property
     def output_tokens(self) -> float:
         """Expected tokens of one sequence."""
-        return self.forecast.length.mean
+        return self.length.mean
 
     @property
     def e2e_s(self) -> float:
@@ -193,9 +233,18 @@ class Candidate:
     def largest_output_tokens(self) -> int:
         """Longest reply that the idle tier finishes within the SLO; 0 when none."""
         if self.slo.e2e_ms is None:
-            return self.idle.length.most
+            return self.length.most
         left_s = self.slo.e2e_ms / 1000 - self.elapsed_s
         return self.idle.largest_output_tokens(left_s, self.slo.attainment)
+
+    def _forecast(self, load: TierLoad) -> Forecast:
+        return Forecast.of(
+            self.predicted(load),
+            self.length,
+            self.knowledge,
+            prompt_tokens=self.prompt_tokens,
+            expected_tokens=self.expected_tokens,
+        )
 
 
 # Without slots for its cached property.

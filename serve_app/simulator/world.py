@@ -185,7 +185,7 @@ class World:
         member.replica.submit(
             number,
             prompt_tokens=request.prompt_tokens,
-            output_tokens=min(request.output_tokens, candidate.forecast.length.most),
+            output_tokens=min(request.output_tokens, candidate.length.most),
             now=now,
             priority=0.0 if limit_ms is None else now + limit_ms / 1000,
         )
@@ -198,7 +198,7 @@ class World:
         outcome = Outcome(
             elapsed_s=now - sent.sent_at_s,
             output_tokens=finished.output_tokens,
-            is_cut=finished.output_tokens >= sent.candidate.forecast.length.most,
+            is_cut=finished.output_tokens >= sent.candidate.length.most,
         )
         self._report(sent, now)
         sent.router.policy.finish(str(number), sent.asked, sent.candidate, outcome, now=now)

@@ -62,7 +62,7 @@ def _candidate(candidate: Candidate, decision: Decision) -> dict[str, Any]:
 
 
 def _p95_tokens(candidate: Candidate) -> int:
-    length = candidate.forecast.length
+    length = candidate.length
     return round(min(length.most, max(length.least, length.distribution.quantile(0.95))))
 
 

@@ -1,8 +1,9 @@
 """One reply's length as a distribution within its limits. Pure data and arithmetic, in tokens."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import mul
 
 from serve_app.routing.learning.histogram import TOKENS
@@ -62,6 +63,33 @@ class ReplyLength:
     @property
     def is_fixed(self) -> bool:
         return self.least >= self.most
+
+    def between(
+        self, more_than: float, at_most: float
+    ) -> tuple[Sequence[float], Sequence[float], float]:
+        """Lengths in tokens and their shares, and the share of all that are shorter.
+
+        Whoever would be shorter than `least` is as long as that, longer than `most` likewise.
+        """
+        least, most = self.least, self.most
+        if least >= most:
+            return ((most,), (1.0,), 0.0) if at_most >= most else ((), (), 0.0)
+        end = bisect_left(TOKENS, min(at_most, most))
+        first = min(end, bisect_right(TOKENS, max(more_than, least)))
+        tokens, shares = TOKENS[first:end], self.distribution.shares[first:end]
+        cumulative = self.distribution.cumulative
+        shorter = cumulative[first - 1] if first else 0.0
+        not_longer = cumulative[end - 1] if end else 0.0
+        if self.sequences > 1:
+            # All of them must be there: the longest counts.
+            longest = [share**self.sequences for share in (shorter, *cumulative[first:end])]
+            shares = tuple(share - below for below, share in pairwise(longest))
+            shorter, not_longer = longest[0], longest[-1]
+        if at_most >= most:
+            tokens, shares = (*tokens, most), (*shares, 1.0 - not_longer)
+        if more_than < least:
+            return (least, *tokens), (shorter, *shares), 0.0
+        return tokens, shares, shorter
 
     def capped(self, most: int) -> "ReplyLength":
         """The same reply under a smaller max_tokens."""

@@ -125,7 +125,7 @@ class Chooser:
         if outcome is None:
             return
         # Not the caller's max_tokens but the one in force: a fitted reply is cut by ours.
-        most = candidate.forecast.length.most
+        most = candidate.length.most
         query = length_query(request, candidate.prompt_tokens, candidate.prompt_tokens + most)
         state.observe(candidate, query, outcome, met, now=now)
 

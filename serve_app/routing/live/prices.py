@@ -21,10 +21,6 @@ class ShadowPrice:
         self._worths: deque[float] = deque(maxlen=_REMEMBERED)
         self._num_seen = 0
 
-    def of(self, work_s: float) -> float:
-        """What this much work costs, in units of quality."""
-        return self.per_work_s * work_s
-
     def wanted(self, *, work_s: float, gain: float, is_crowded: bool) -> None:
         """Notes a request that the idle tier would have served best.
 

@@ -156,7 +156,7 @@ class TierState:
 
     def was_wanted(self, candidate: Candidate, *, gain: float, is_crowded: bool) -> None:
         """Notes that an idle machine would have served a request here."""
-        work_s = candidate.idle_e2e_s * candidate.forecast.length.sequences
+        work_s = candidate.idle_e2e_s * candidate.length.sequences
         self.price.wanted(work_s=work_s, gain=gain, is_crowded=is_crowded)
         self._was_crowded = is_crowded
 
