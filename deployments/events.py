@@ -59,13 +59,22 @@ def wants_usage(body: dict[str, Any]) -> bool:
     return bool((body.get("stream_options") or {}).get("include_usage"))
 
 
-def until_failure(events: list[str]) -> tuple[list[str], dict[str, Any] | None]:
-    """The events before vLLM's own error event, and that error; None when there is none."""
-    for index, event in enumerate(events):
-        if event.startswith(_FAILURE):
-            error: dict[str, Any] = orjson.loads(event.removeprefix("data: "))["error"]
-            return events[:index], error
-    return events, None
+def sifted(
+    events: list[str], *, is_usage_wanted: bool
+) -> tuple[bytes, Usage | None, dict[str, Any] | None]:
+    """What is in some events of vLLM's stream.
+
+    Returns:
+        Those for the caller as one write, without the end mark and without counts that nobody
+        asked for; the counts; and vLLM's own error, behind which nothing is passed on.
+    """
+    # Only the end mark comes after the counts.
+    usage = usage_of(events[-1]) or usage_of(events[-2 % len(events)])
+    passed, failure = _until_failure(events)
+    shown = (
+        event for event in passed if event != DONE and (is_usage_wanted or usage_of(event) is None)
+    )
+    return "".join(shown).encode(), usage, failure
 
 
 def usage_of(event: str) -> Usage | None:
@@ -83,3 +92,12 @@ def as_usage(usage: dict[str, Any] | None) -> Usage | None:
         "prompt_tokens": int(usage.get("prompt_tokens", 0)),
         "completion_tokens": int(usage.get("completion_tokens") or 0),
     }
+
+
+def _until_failure(events: list[str]) -> tuple[list[str], dict[str, Any] | None]:
+    """The events before vLLM's own error event, and that error; None when there is none."""
+    for index, event in enumerate(events):
+        if event.startswith(_FAILURE):
+            error: dict[str, Any] = orjson.loads(event.removeprefix("data: "))["error"]
+            return events[:index], error
+    return events, None

@@ -6,6 +6,8 @@ of what the other reports.
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from deployments.messages import EngineCall
 
@@ -80,6 +82,18 @@ class WorkInHand:
         For `record_routing_stats`: Serve sends it to every router whenever it changes.
         """
         return {"calls": _floor2(len(self)), "work_s": _floor2(self.left_s(now))}
+
+
+@contextmanager
+def held(in_hand: WorkInHand, call: EngineCall) -> Iterator[None]:
+    """Counts the call as in hand until the end of the block, on the machine's monotonic clock."""
+    # Not by the request's id, which callers choose and may repeat.
+    key = object()
+    in_hand.add(key, predicted_work_s(call), time.monotonic())
+    try:
+        yield
+    finally:
+        in_hand.remove(key, time.monotonic())
 
 
 def _floor2(value: float) -> float:

@@ -6,18 +6,18 @@ import os
 import platform
 from typing import Any
 
-from deployments.messages import Profile, TierFacts
+from deployments.engine.profiles import stored
+from deployments.messages import TierFacts
 
 
-def engine_facts(
-    llm_config: Any, client: Any, fingerprint: str, profile: Profile | None
-) -> TierFacts:
-    """Facts of one replica.
+def engine_facts(llm_config: Any, client: Any) -> TierFacts:
+    """Facts of one replica; its profile is that of an earlier start, or None.
 
     Args:
         llm_config: Ray Serve LLM's `LLMConfig`. client: vLLM's engine client.
     """
     config = client.vllm_config
+    fingerprint = _fingerprint(llm_config, config)
     tokenizer = client.get_tokenizer()
     template = llm_config.engine_kwargs.get("chat_template") or tokenizer.chat_template
     return {
@@ -32,13 +32,13 @@ def engine_facts(
             for name, text in tokenizer.special_tokens_map.items()
             if isinstance(text, str)
         },
-        "profile": profile,
+        "profile": stored(fingerprint),
         "fingerprint": fingerprint,
         "engine": f"vllm {_vllm_version()}",
     }
 
 
-def engine_fingerprint(llm_config: Any, vllm_config: Any) -> str:
+def _fingerprint(llm_config: Any, vllm_config: Any) -> str:
     """Names engine, model and machine: another one of any means another speed."""
     parts = [
         _vllm_version(),

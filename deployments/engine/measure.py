@@ -5,13 +5,9 @@ seconds and is skipped when a stored profile of the same engine, model and machi
 """
 
 import asyncio
-import json
-import os
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from deployments.messages import Profile
 
@@ -43,23 +39,6 @@ async def measure(probe: Probe, *, context_tokens: int, max_num_seqs: int) -> Pr
         "step_base_s": step_base_s,
         "step_per_sequence_s": step_per_sequence_s,
     }
-
-
-def stored(path: Path) -> Profile | None:
-    """The profile of an earlier start, or None."""
-    if not path.is_file():
-        return None
-    profile: Profile = json.loads(path.read_text())
-    return profile
-
-
-def store(path: Path, profile: Profile) -> None:
-    """Keeps a profile for the next start; atomically, replicas of one tier may start together."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w") as file:
-        json.dump(profile, file)
-    os.replace(temporary, path)
 
 
 async def _step_s(probe: Probe, size: int) -> float:

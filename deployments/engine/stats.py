@@ -1,10 +1,16 @@
-"""Keeps the vLLM scheduler's last numbers. vLLM loads it by the `vllm.stat_logger_plugins` entry
-point, which is its public way to be told them; the module is imported only where vLLM runs.
+"""Keeps the vLLM scheduler's last numbers, and tells a replica's load by them.
+
+vLLM loads it by the `vllm.stat_logger_plugins` entry point, which is its public way to be told
+them; the module is imported only where vLLM runs.
 """
 
+import time
 from typing import Any, ClassVar
 
 from vllm.v1.metrics.loggers import StatLoggerBase
+
+from deployments.messages import Load
+from deployments.work import WorkInHand
 
 _FORGETTING = 0.95
 
@@ -59,3 +65,25 @@ class EngineStats(StatLoggerBase):  # type: ignore[misc]
 
     def log_engine_initialized(self) -> None:
         """Nothing to announce."""
+
+
+def engine_load(replica: str, client: Any, in_hand: WorkInHand) -> Load:
+    """The replica's load now; waiting and running as of the engine's latest step.
+
+    Args:
+        client: vLLM's engine client.
+    """
+    unfinished = int(client.get_num_unfinished_requests())
+    stats = EngineStats.latest
+    running = stats.running if stats else unfinished
+    return {
+        "replica": replica,
+        # Never corrected by ours: it is how a test sees that an abort reached the engine.
+        "running": running,
+        # The scheduler's numbers are a step old; what was handed in since then waits.
+        "waiting": max(stats.waiting, unfinished - running) if stats else 0,
+        "queued_tokens": int(client.get_num_queued_tokens()),
+        "kv_usage": stats.kv_usage if stats else 0.0,
+        "work_s": in_hand.left_s(time.monotonic()),
+        "prefix_hit_rate": EngineStats.prefix_hit_rate(),
+    }

@@ -11,22 +11,19 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import orjson
 from ray import serve
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 
 from deployments.adapters import Adapter, FolderLoader, UnfitAdapter, UnknownAdapter
 from deployments.events import DONE, coalesced, wants_usage
+from deployments.fake.asked import fault_of, faulty_from, lengths, num_said
 from deployments.fake.engine import FakeEngine
+from deployments.fake.facts import fake_facts, fake_tokenizer
+from deployments.fake.replies import chunk, envelope, usage_chunk, whole_reply, word
 from deployments.messages import EngineCall, Head, Load, Reply, Tail, TierFacts, Usage
 from deployments.spec import FakeTiming
-from deployments.work import Expired, WorkInHand, predicted_work_s, refuse_expired
-
-_TEMPLATE = "{% for message in messages %}{{ message.content }} {% endfor %}"
+from deployments.work import Expired, WorkInHand, held, refuse_expired
 
 
 class FakeServer:
@@ -44,31 +41,13 @@ class FakeServer:
         self._engine = FakeEngine(timing, random.Random(timing.seed))
         self._in_hand = WorkInHand(timing.max_num_seqs)
         self._replica = serve.get_replica_context().replica_id.unique_id
-        self._tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-        self._tokenizer.pre_tokenizer = Whitespace()
+        self._tokenizer = fake_tokenizer()
         if adapters_folder is not None:
             self._load_adapter = _multiplexed(Path(adapters_folder), max_adapters)
         time.sleep(timing.start_s)
 
     async def describe(self) -> TierFacts:
-        timing = self._timing
-        return {
-            "model_id": self._model_id,
-            "context_tokens": timing.context_tokens,
-            "max_num_seqs": timing.max_num_seqs,
-            "max_num_batched_tokens": timing.context_tokens,
-            "tokenizer_json": self._tokenizer.to_str().encode(),
-            "chat_template": _TEMPLATE,
-            "special_tokens": {},
-            "profile": {
-                "prefill_base_s": timing.prefill_base_s,
-                "prefill_per_token_s": timing.prefill_per_token_s,
-                "step_base_s": timing.step_base_s,
-                "step_per_sequence_s": timing.step_per_sequence_s,
-            },
-            "fingerprint": f"fake-{timing.model_dump_json()}",
-            "engine": "fake",
-        }
+        return fake_facts(self._model_id, self._timing, self._tokenizer)
 
     async def measure(self) -> TierFacts:
         return await self.describe()
@@ -98,13 +77,13 @@ class FakeServer:
         async with aclosing(self._tokens(call, prompt_tokens, output_tokens)) as tokens:
             async for _ in tokens:
                 pass
-        body = _whole(call, self._envelope(call, ""), prompt_tokens, output_tokens)
+        body = whole_reply(call, self._model_id, self._replica, prompt_tokens, output_tokens)
         usage: Usage = {"prompt_tokens": prompt_tokens, "completion_tokens": output_tokens}
         return {"status": 200, "body": body, "usage": usage, "load": await self.load()}
 
     async def stream(self, call: EngineCall) -> AsyncIterator[Head | bytes | Tail | Reply]:
-        faulty_from = _fake(call).get("after_tokens", 0)
-        refusal = await self._unserved(call) or (None if faulty_from else await self._fault(call))
+        fault_at = faulty_from(call)
+        refusal = await self._unserved(call) or (None if fault_at else await self._fault(call))
         if refusal:
             yield refusal
             return
@@ -112,7 +91,7 @@ class FakeServer:
         has_begun = False
         events = self._events(call, prompt_tokens, output_tokens)
         async with aclosing(coalesced(events)) as batches:
-            num_said = 0
+            num_sent = 0
             async for batch in batches:
                 data = b"".join(batch)
                 if has_begun:
@@ -120,8 +99,8 @@ class FakeServer:
                 else:
                     has_begun = True
                     yield {"status": 200, "data": data, "load": await self.load()}
-                num_said += len(batch)
-                if faulty_from and num_said >= faulty_from and (refusal := await self._fault(call)):
+                num_sent += len(batch)
+                if fault_at and num_sent >= fault_at and (refusal := await self._fault(call)):
                     yield refusal
                     return
         usage: Usage = {"prompt_tokens": prompt_tokens, "completion_tokens": output_tokens}
@@ -130,48 +109,24 @@ class FakeServer:
     async def _events(
         self, call: EngineCall, prompt_tokens: int, output_tokens: int
     ) -> AsyncGenerator[bytes, None]:
-        envelope, said = self._envelope(call, ".chunk"), _num_said(call)
+        outer, said = envelope(call, self._model_id, self._replica), num_said(call)
         async with aclosing(self._tokens(call, prompt_tokens, output_tokens)) as tokens:
             async for index in tokens:
                 finish = "length" if index == output_tokens - 1 else None
-                yield _chunk(call, envelope, _word(said + index), finish)
+                yield chunk(call, outer, word(said + index), finish)
         if wants_usage(call["body"]):
-            yield _usage_chunk(envelope, prompt_tokens, output_tokens)
+            yield usage_chunk(outer, prompt_tokens, output_tokens)
 
     async def _tokens(
         self, call: EngineCall, prompt_tokens: int, output_tokens: int
     ) -> AsyncGenerator[int, None]:
-        key = object()
-        self._in_hand.add(key, predicted_work_s(call), time.monotonic())
-        try:
+        with held(self._in_hand, call):
             async with aclosing(self._engine.generate(prompt_tokens, output_tokens)) as tokens:
                 async for index in tokens:
                     yield index
-        finally:
-            self._in_hand.remove(key, time.monotonic())
-
-    def _envelope(self, call: EngineCall, suffix: str) -> dict[str, Any]:
-        """The outer fields of OpenAI's format; the fingerprint names the replica that answered."""
-        is_chat = call["endpoint"] == "chat"
-        kind = f"chat.completion{suffix}" if is_chat else "text_completion"
-        prefix = "chatcmpl" if is_chat else "cmpl"
-        return {
-            "id": f"{prefix}-{call['request_id']}", "object": kind, "created": int(time.time()),
-            "model": call["body"].get("model", self._model_id), "system_fingerprint": self._replica,
-        }  # fmt: skip
 
     def _lengths(self, call: EngineCall) -> tuple[int, int]:
-        body = call["body"]
-        text = body.get("prompt") or " ".join(
-            str(message.get("content", "")) for message in _messages(body)
-        )
-        prompt_tokens = len(self._tokenizer.encode(str(text)).ids)
-        asked = _fake(call).get("output_tokens")
-        limit = body.get("max_completion_tokens") or body.get("max_tokens")
-        output_tokens = int(asked or self._timing.output_tokens) - _num_said(call)
-        if isinstance(limit, int):
-            output_tokens = limit if body.get("ignore_eos") else min(limit, output_tokens)
-        return prompt_tokens, max(1, output_tokens)
+        return lengths(call, self._tokenizer, self._timing.output_tokens)
 
     async def _unserved(self, call: EngineCall) -> Reply | None:
         try:
@@ -184,7 +139,7 @@ class FakeServer:
         return None
 
     async def _fault(self, call: EngineCall) -> Reply | None:
-        fault = _fake(call).get("fault")
+        fault = fault_of(call)
         if fault == "die":
             os._exit(1)
         if fault == "hang":
@@ -210,66 +165,3 @@ def _multiplexed(folder: Path, most: int) -> Callable[[str], Awaitable[Adapter]]
         max_num_models_per_replica=most
     )(load)
     return wrapped
-
-
-def _fake(call: EngineCall) -> dict[str, Any]:
-    fake = call["body"].get("fake")
-    return fake if isinstance(fake, dict) else {}
-
-
-def _num_said(call: EngineCall) -> int:
-    """Words of the reply that the call already holds."""
-    body = call["body"]
-    if not body.get("continue_final_message"):
-        return 0
-    return len(str(_messages(body)[-1].get("content", "")).split())
-
-
-def _word(index: int) -> str:
-    """With its space in front, as tokens have it."""
-    return f" word{index + 1}" if index else "word1"
-
-
-def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
-    messages = body.get("messages")
-    return messages if isinstance(messages, list) else []
-
-
-def _usage(prompt_tokens: int, output_tokens: int) -> dict[str, int]:
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": output_tokens,
-        "total_tokens": prompt_tokens + output_tokens,
-    }
-
-
-def _whole(
-    call: EngineCall, envelope: dict[str, Any], prompt_tokens: int, output_tokens: int
-) -> bytes:
-    said = _num_said(call)
-    text = "".join(_word(said + index) for index in range(output_tokens))
-    choice: dict[str, Any] = {"index": 0, "finish_reason": "length"}
-    if call["endpoint"] == "chat":
-        choice["message"] = {"role": "assistant", "content": text}
-    else:
-        choice["text"] = text
-    usage = _usage(prompt_tokens, output_tokens)
-    return orjson.dumps(envelope | {"choices": [choice], "usage": usage})
-
-
-def _chunk(call: EngineCall, envelope: dict[str, Any], text: str, finish: str | None) -> bytes:
-    choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
-    if call["endpoint"] == "chat":
-        choice["delta"] = {"role": "assistant", "content": text}
-    else:
-        choice["text"] = text
-    return _event(envelope | {"choices": [choice]})
-
-
-def _usage_chunk(envelope: dict[str, Any], prompt_tokens: int, output_tokens: int) -> bytes:
-    usage = _usage(prompt_tokens, output_tokens)
-    return _event(envelope | {"choices": [], "usage": usage})
-
-
-def _event(payload: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(payload) + b"\n\n"
