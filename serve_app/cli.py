@@ -10,17 +10,17 @@ from typer.main import get_group
 
 # By the subcommand, which its module calls the same, below `serve_app.commands`.
 _MODULES = {
-    "up": "local",
-    "down": "local",
-    "check": "check",
-    "route": "route",
+    "up": "local.command",
+    "down": "local.command",
+    "check": "check.command",
+    "route": "route.command",
     "quantize": "weights.quantize",
     "compare": "weights.compare",
-    "simulate": "simulate",
-    "size": "size",
-    "bench": "bench_command",
+    "simulate": "simulation.command",
+    "size": "sizing.command",
+    "bench": "bench.command",
     "keys": "keys",
-    "store": "store_command",
+    "store": "store.command",
 }
 
 

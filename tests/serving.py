@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import yaml
 
-from serve_app.commands.instance import SERVE_RUN, Instance, log_file, start
+from serve_app.commands.local.instance import SERVE_RUN, Instance, log_file, start
 
 
 @contextmanager

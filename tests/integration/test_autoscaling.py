@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from serve_app.bench.chaos.update import deploy
-from serve_app.commands.instance import Instance
+from serve_app.commands.local.instance import Instance
 from tests.integration.conftest import a_body, a_tier
 from tests.serving import running, served_file
 

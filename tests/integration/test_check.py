@@ -84,7 +84,7 @@ def test_the_command_writes_its_report_and_exits_1_on_errors(
 ) -> None:
     import typer
 
-    from serve_app.commands.check import check
+    from serve_app.commands.check.command import check
 
     file = tmp_path / "typo.yaml"
     file.write_text(MODELS.replace("slo_classes", "slo_clases"))

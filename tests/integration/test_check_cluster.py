@@ -9,7 +9,7 @@ import typer
 
 from deployments.schemas import cluster
 from serve_app.check.cluster.file import CheckedCluster, check_cluster
-from serve_app.commands.check_cluster import check_cluster_file
+from serve_app.commands.check.cluster import check_cluster_file
 from serve_app.commands.serve_file import read_serve_file
 
 FILES = ("aws.yaml", "gcp.yaml", "onprem.yaml", "kuberay/rayservice.yaml")

@@ -14,7 +14,7 @@ import pytest
 from serve_app.bench.chaos import scenario
 from serve_app.bench.chaos.faults import Faults
 from serve_app.bench.client import Address
-from serve_app.commands.instance import Instance
+from serve_app.commands.local.instance import Instance
 from tests.integration.conftest import a_body
 from tests.serving import running
 

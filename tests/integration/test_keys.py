@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from serve_app.cli import app as tandem
-from serve_app.commands.environment import socket_folder
+from serve_app.commands.local.environment import socket_folder
 from serve_app.telemetry.decision_log import read
 from tests.integration.conftest import a_body, a_tier
 from tests.serving import running_in

@@ -9,7 +9,7 @@ from serve_app.bench.chaos import report, scenario
 from serve_app.bench.chaos.callers import Callers
 from serve_app.bench.chaos.faults import Faults, Kind
 from serve_app.bench.chaos.rounds import rounds
-from serve_app.commands.instance import Instance
+from serve_app.commands.local.instance import Instance
 from tests.integration.test_faults import ARGS
 from tests.serving import running
 

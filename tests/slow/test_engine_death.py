@@ -13,7 +13,7 @@ from openai.types import CompletionUsage
 
 from deployments.local_models import prepare
 from serve_app.bench.chaos.faults import Faults, Kind
-from serve_app.commands.instance import Instance
+from serve_app.commands.local.instance import Instance
 from tests.e2e.conftest import local_args
 from tests.serving import running
 

@@ -12,7 +12,7 @@ from serve_app.bench.chaos import scenario
 from serve_app.bench.chaos.callers import Callers
 from serve_app.bench.chaos.update import UpdateRefused, deploy
 from serve_app.bench.client import Address
-from serve_app.commands.instance import Instance
+from serve_app.commands.local.instance import Instance
 from tests.integration.conftest import a_body
 from tests.serving import running, served_file
 

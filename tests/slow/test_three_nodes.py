@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from serve_app.commands.instance import Instance
+from serve_app.commands.local.instance import Instance
 from tests import nodes
 from tests.integration.conftest import LARGE, SMALL, a_body, a_tier
 from tests.serving import running_in

@@ -15,7 +15,7 @@ from serve_app.bench.traffic.load import Load, open_loop
 from serve_app.bench.traffic.records import Record, write_records
 from serve_app.bench.traffic.scores import scores
 from serve_app.bench.users.run import Users, closed_loop
-from serve_app.commands.bench_outcome import conclude
+from serve_app.commands.bench.outcome import conclude
 
 
 def load(

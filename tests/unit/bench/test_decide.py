@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 from serve_app.bench import decide
 from serve_app.bench.decide import Traffic, median_quantile_s, memory_growth
 from serve_app.cli import app
-from serve_app.commands.bench import decide as bench_decide
-from serve_app.commands.bench.decide import a_chat_of
+from serve_app.commands.bench.cost import decide as bench_decide
+from serve_app.commands.bench.cost.decide import a_chat_of
 from serve_app.prompts import PromptCounter
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.commands.dry_run import dry_run
+from serve_app.commands.route.dry_run import dry_run
 from serve_app.config import AppConfig
 from serve_app.errors import UnknownModel
 from tests.unit.check.builders import a_config, a_tier

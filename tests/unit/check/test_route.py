@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import typer
 
-from serve_app.commands.dry_run import dry_run
-from serve_app.commands.route import route
+from serve_app.commands.route.command import route
+from serve_app.commands.route.dry_run import dry_run
 from tests.unit.check.builders import a_config, a_serve_file, a_tier
 
 

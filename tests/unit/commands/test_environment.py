@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.commands.environment import private_folder, serving_environment, socket_folder
+from serve_app.commands.local.environment import private_folder, serving_environment, socket_folder
 
 SHORT = Path("/root/.cache/tandem/run")
 LONG = Path("/home/somebody/with/a/very/long/name/.cache/tandem/run")

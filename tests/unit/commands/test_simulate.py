@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from serve_app.commands.simulate import simulate
+from serve_app.commands.simulation.command import simulate
 from tests.unit.simulator.test_decisions import an_entry
 
 CONFIG = """

@@ -14,7 +14,7 @@ from serve_app.bench.autoscaling.actuator import Actuator
 from serve_app.bench.autoscaling.compare import SHAPES, dominated_by
 from serve_app.bench.autoscaling.run import NAMES, ROUTER_SIGNAL, ROUTER_SIGNAL_TO_ZERO
 from serve_app.bench.autoscaling.wishes import ByOngoingRequests, ByTtft
-from serve_app.commands.bench.autoscaling import autoscaling
+from serve_app.commands.bench.gain.autoscaling import autoscaling
 from serve_app.scaling.budget import TierFleet
 from serve_app.simulator.fleet.plans import Scaling
 from serve_app.simulator.policies.blind import Always

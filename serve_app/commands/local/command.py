@@ -14,10 +14,10 @@ from rich.console import Console
 
 from deployments.local_models import prepare, tandem_home
 from deployments.weights.scripts import ScriptFailed
-from serve_app.commands.environment import private_folder
-from serve_app.commands.instance import Instance, find, forget, log_file, start
+from serve_app.commands.local.environment import private_folder
+from serve_app.commands.local.instance import Instance, find, forget, log_file, start
+from serve_app.commands.local.watch import Say, StartFailed, last_lines, wait_until_ready
 from serve_app.commands.serve_file import ServeFile, derive, read_serve_file
-from serve_app.commands.watch import Say, StartFailed, last_lines, wait_until_ready
 
 console = Console(highlight=False, soft_wrap=True)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from deployments.weights.scripts import ScriptFailed
 from serve_app.bench.load import LoadFailed
 from serve_app.bench.processes import ServerFailed
-from serve_app.commands.watch import StartFailed
+from serve_app.commands.local.watch import StartFailed
 
 _FAILURES = (ServerFailed, StartFailed, LoadFailed, ScriptFailed, ValueError, OSError)
 

@@ -22,11 +22,11 @@ from serve_app.bench.chaos.update import UpdateRefused, deploy
 from serve_app.bench.client import Address
 from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.processes import ServerFailed, alone, refuse_taken
-from serve_app.commands.bench_server import HOST, end_leftover, running
-from serve_app.commands.environment import private_folder
-from serve_app.commands.instance import SERVE_RUN
+from serve_app.commands.bench.server import HOST, end_leftover, running
+from serve_app.commands.local.environment import private_folder
+from serve_app.commands.local.instance import SERVE_RUN
+from serve_app.commands.local.watch import StartFailed
 from serve_app.commands.progress import progress
-from serve_app.commands.watch import StartFailed
 
 # Apart from the other measurements, which may run meanwhile.
 _ADDRESS = Address(HOST, 18160)

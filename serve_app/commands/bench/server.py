@@ -9,8 +9,8 @@ import yaml
 
 from serve_app.bench.client import Address
 from serve_app.bench.processes import uninterrupted
-from serve_app.commands.instance import SERVE_RUN, Instance, find, forget, log_file, start
-from serve_app.commands.watch import StartFailed, last_lines, wait_until_ready
+from serve_app.commands.local.instance import SERVE_RUN, Instance, find, forget, log_file, start
+from serve_app.commands.local.watch import StartFailed, last_lines, wait_until_ready
 
 HOST = "127.0.0.1"
 TANDEM = Address(HOST, 18100)

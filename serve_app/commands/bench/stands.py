@@ -16,10 +16,10 @@ from serve_app.bench.peers.litellm_tiers import ALONE, AUTO, tiered
 from serve_app.bench.peers.ray_serve_llm import ray_serve_llm, wait_until_it_answers
 from serve_app.bench.processes import serving_all
 from serve_app.bench.traffic.workload import ROUTED
-from serve_app.commands.bench_server import HOST, TANDEM, started, tandem
-from serve_app.commands.instance import log_file
+from serve_app.commands.bench.server import HOST, TANDEM, started, tandem
+from serve_app.commands.local.instance import log_file
+from serve_app.commands.local.watch import last_lines
 from serve_app.commands.serve_file import ServeFile
-from serve_app.commands.watch import last_lines
 
 TANDEM_KEY, REFERENCE = "tandem", "bare-small"
 _LITELLM = Address(HOST, 18101)

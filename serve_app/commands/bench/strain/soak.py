@@ -19,12 +19,12 @@ from serve_app.bench.soak.processes import Watch
 from serve_app.bench.traffic.open_loop import Target
 from serve_app.bench.traffic.records import write_records
 from serve_app.bench.traffic.workload import Asked
-from serve_app.commands.bench_outcome import conclude
-from serve_app.commands.bench_server import HOST, end_leftover, running
-from serve_app.commands.environment import private_folder
+from serve_app.commands.bench.outcome import conclude
+from serve_app.commands.bench.server import HOST, end_leftover, running
+from serve_app.commands.local.environment import private_folder
+from serve_app.commands.local.watch import Say
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import parse, read_serve_file
-from serve_app.commands.watch import Say
 
 _CHAT = "/v1/chat/completions"
 # Apart from the other measurements, which may run meanwhile.

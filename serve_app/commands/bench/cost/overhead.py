@@ -19,9 +19,9 @@ from serve_app.bench.overhead.turns import Part, Say, Server, run_part
 from serve_app.bench.peers import litellm
 from serve_app.bench.peers.bare_vllm import bare_vllm
 from serve_app.bench.processes import alone, refuse_taken
-from serve_app.commands.bench_outcome import conclude
-from serve_app.commands.bench_server import HOST, TANDEM, end_leftover, tandem
-from serve_app.commands.environment import private_folder
+from serve_app.commands.bench.outcome import conclude
+from serve_app.commands.bench.server import HOST, TANDEM, end_leftover, tandem
+from serve_app.commands.local.environment import private_folder
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import parse, read_serve_file
 

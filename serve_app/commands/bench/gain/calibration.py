@@ -21,11 +21,11 @@ from serve_app.bench.client import Address
 from serve_app.bench.load import LoadFailed
 from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.processes import ServerFailed, alone, refuse_taken
-from serve_app.commands.bench_server import TANDEM, end_leftover, tandem
-from serve_app.commands.environment import private_folder
+from serve_app.commands.bench.server import TANDEM, end_leftover, tandem
+from serve_app.commands.local.environment import private_folder
+from serve_app.commands.local.watch import StartFailed
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import parse, read_serve_file
-from serve_app.commands.watch import StartFailed
 from serve_app.simulator import timing
 
 _SLOW_DOWN = 2.0

@@ -18,10 +18,10 @@ from serve_app.bench.hostile.run import Round, endure
 from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.processes import ServerFailed, alone, refuse_taken
 from serve_app.bench.targets import Target, table_of
-from serve_app.commands.bench_server import HOST, end_leftover, running
-from serve_app.commands.environment import private_folder
+from serve_app.commands.bench.server import HOST, end_leftover, running
+from serve_app.commands.local.environment import private_folder
+from serve_app.commands.local.watch import Say, StartFailed
 from serve_app.commands.progress import progress
-from serve_app.commands.watch import Say, StartFailed
 
 _ADDRESS = Address(HOST, 18120)
 _FAST = {"prefill_base_s": 0.0, "prefill_per_token_s": 0.0, "step_base_s": 0.0,

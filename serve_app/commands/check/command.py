@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from serve_app.commands.check_cluster import check_cluster_file
+from serve_app.commands.check.cluster import check_cluster_file
 
 
 def check(

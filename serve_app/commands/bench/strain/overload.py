@@ -17,10 +17,10 @@ from serve_app.bench.overload import phases, report
 from serve_app.bench.overload.callers import client_of
 from serve_app.bench.overload.scenario import fake_tiers
 from serve_app.bench.processes import ServerFailed, alone, refuse_taken
-from serve_app.commands.bench_server import TANDEM, end_leftover, tandem
-from serve_app.commands.environment import private_folder
+from serve_app.commands.bench.server import TANDEM, end_leftover, tandem
+from serve_app.commands.local.environment import private_folder
+from serve_app.commands.local.watch import StartFailed
 from serve_app.commands.progress import progress
-from serve_app.commands.watch import StartFailed
 
 
 def overload(

@@ -21,8 +21,8 @@ from serve_app.bench.decide import (
 )
 from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.targets import Target, Verdict, table_of
-from serve_app.commands.dry_run import prompt_counter
 from serve_app.commands.progress import progress
+from serve_app.commands.route.dry_run import prompt_counter
 from serve_app.prompts import PromptCounter
 
 _MODEL = "smollm2-135m"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from serve_app.commands.instance import Instance
+from serve_app.commands.local.instance import Instance
 
 POLL_S = 0.5
 Say = Callable[[str], None]

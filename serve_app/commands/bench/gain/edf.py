@@ -22,11 +22,11 @@ from serve_app.bench.overhead.engine import cheapest
 from serve_app.bench.overhead.turns import Say
 from serve_app.bench.processes import ServerFailed, alone, refuse_taken
 from serve_app.bench.targets import Verdict, table_of
-from serve_app.commands.bench_server import TANDEM, end_leftover, tandem
-from serve_app.commands.environment import private_folder
+from serve_app.commands.bench.server import TANDEM, end_leftover, tandem
+from serve_app.commands.local.environment import private_folder
+from serve_app.commands.local.watch import StartFailed
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import parse, read_serve_file
-from serve_app.commands.watch import StartFailed
 
 _NAMES = {"priority": "EDF", "fcfs": "FCFS"}
 

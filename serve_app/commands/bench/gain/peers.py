@@ -16,10 +16,10 @@ from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.peers import litellm
 from serve_app.bench.processes import alone, refuse_taken
 from serve_app.bench.traffic.workload import replayed, scaled
-from serve_app.commands.bench_outcome import conclude
-from serve_app.commands.bench_server import end_leftover
-from serve_app.commands.bench_stands import REFERENCE, TANDEM_KEY, Machines, quality_of, stands
-from serve_app.commands.environment import private_folder
+from serve_app.commands.bench.outcome import conclude
+from serve_app.commands.bench.server import end_leftover
+from serve_app.commands.bench.stands import REFERENCE, TANDEM_KEY, Machines, quality_of, stands
+from serve_app.commands.local.environment import private_folder
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import read_serve_file
 from serve_app.simulator.trace import Request, read_trace

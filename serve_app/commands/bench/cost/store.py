@@ -21,7 +21,7 @@ from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.peers import aws_cli
 from serve_app.bench.processes import ServerFailed, alone, refuse_taken
 from serve_app.bench.targets import table_of
-from serve_app.commands.environment import private_folder
+from serve_app.commands.local.environment import private_folder
 from serve_app.commands.progress import progress
 
 _SERVER = Address("127.0.0.1", 18120)

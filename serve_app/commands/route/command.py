@@ -82,7 +82,7 @@ def _ask_server(url: str, body: dict[str, Any]) -> tuple[dict[str, Any], list[st
 def _ask_file(file: Path, body: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     from pydantic import ValidationError
 
-    from serve_app.commands.dry_run import dry_run
+    from serve_app.commands.route.dry_run import dry_run
     from serve_app.errors import TandemError
 
     try:

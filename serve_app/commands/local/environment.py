@@ -12,7 +12,7 @@ from pathlib import Path
 
 from serve_app.haproxy.settings import HAPROXY_SETTINGS, most_connections
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 # HAProxy takes socket paths of 97 characters, and Serve makes FOLDER/<56 of a node>/admin.sock;
 # the kernel takes 107, and Ray makes FOLDER/ray/session_<date>_<pid>/sockets/<name>.

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import psutil
 
-from serve_app.commands.environment import private_folder, serving_environment, socket_folder
+from serve_app.commands.local.environment import private_folder, serving_environment, socket_folder
 
 MARK = "TANDEM_INSTANCE"
 # Long enough for Serve to let requests finish, see `stop`.
 GRACE_S = 45.0
-SERVE_RUN = Path(__file__).parents[1] / "serve_run.py"
+SERVE_RUN = Path(__file__).parents[2] / "serve_run.py"
 
 
 @dataclass(frozen=True, slots=True)
