@@ -10,11 +10,22 @@ import typer
 from rich.console import Console
 
 from deployments.weights.scripts import ScriptFailed
+from serve_app.bench.calibration.plots import NoPlots
+from serve_app.bench.chaos.update import UpdateRefused
 from serve_app.bench.load import LoadFailed
 from serve_app.bench.processes import ServerFailed
 from serve_app.commands.local.watch import StartFailed
 
-_FAILURES = (ServerFailed, StartFailed, LoadFailed, ScriptFailed, ValueError, OSError)
+_FAILURES = (
+    ServerFailed,
+    StartFailed,
+    LoadFailed,
+    ScriptFailed,
+    UpdateRefused,
+    NoPlots,
+    ValueError,
+    OSError,
+)
 
 
 def conclude(measure: Callable[[Console], dict[str, Any] | None], json: Path | None) -> None:

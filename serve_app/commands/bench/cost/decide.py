@@ -1,6 +1,5 @@
 """`tandem bench decide`: the time of one decision and the memory of many replies."""
 
-import json as json_format
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,6 @@ import typer
 from rich.console import Console
 
 from deployments.local_models import embedded_path, prepare
-from deployments.weights.scripts import ScriptFailed
 from serve_app.bench.decide import (
     NUM_TIERS,
     PROMPT_TOKENS,
@@ -21,6 +19,7 @@ from serve_app.bench.decide import (
 )
 from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.targets import Target, Verdict, table_of
+from serve_app.commands.bench.outcome import conclude
 from serve_app.commands.progress import progress
 from serve_app.commands.route.dry_run import prompt_counter
 from serve_app.prompts import PromptCounter
@@ -49,16 +48,7 @@ def decide(
     machine adds; of five rounds the median one counts. Takes some three minutes.
     Exit code 0: every target is met. 1: one is missed, or something did not run.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        document = _measure(observations, console)
-    except (ScriptFailed, ValueError, OSError) as err:
-        console.print(str(err), style="red", markup=False)
-        raise typer.Exit(1) from err
-    if json is not None:
-        json.write_text(json_format.dumps(document, indent=2) + "\n")
-    if not document["is_met"]:
-        raise typer.Exit(1)
+    conclude(lambda console: _measure(observations, console), json)
 
 
 def _measure(observations: int, console: Console) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """`tandem bench store`: the model store beside `aws s3 sync`, on one S3 server."""
 
-import json as json_format
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.local_models import tandem_home
-from deployments.weights.scripts import ScriptFailed
 from serve_app.bench import store as bench
 from serve_app.bench.client import Address
 from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.peers import aws_cli
-from serve_app.bench.processes import ServerFailed, alone, refuse_taken
+from serve_app.bench.processes import alone, refuse_taken
 from serve_app.bench.targets import table_of
+from serve_app.commands.bench.outcome import conclude
 from serve_app.commands.local.environment import private_folder
 from serve_app.commands.progress import progress
 
@@ -42,19 +40,12 @@ def store(
     five minutes and 10 GB of disk; the first time, the AWS client is installed beside it.
     Exit code 0: every target is met. 1: one is missed, or something did not run.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    # Ended by `kill`, it stops what it started as it does on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+
+    def measure(console: Console) -> dict[str, Any]:
         with alone(private_folder(tandem_home() / "bench")) as folder:
-            document = _measure(int(gb * 1e9), rounds, folder, console)
-    except (ServerFailed, ScriptFailed, ValueError, OSError) as err:
-        console.print(str(err), style="red", markup=False)
-        raise typer.Exit(1) from err
-    if json is not None:
-        json.write_text(json_format.dumps(document, indent=2) + "\n")
-    if not document["is_met"]:
-        raise typer.Exit(1)
+            return _measure(int(gb * 1e9), rounds, folder, console)
+
+    conclude(measure, json)
 
 
 def _measure(num_bytes: int, rounds: int, folder: Path, console: Console) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """`tandem bench calibration`: whether stated probabilities come true, on a trace or live."""
 
 import asyncio
-import json as json_format
-import signal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,34 +9,23 @@ import typer
 from rich.console import Console
 
 from deployments.local_models import prepare, tandem_home
-from deployments.weights.scripts import ScriptFailed
 from serve_app.bench.calibration import live, live_report, plots
 from serve_app.bench.calibration.replay import Scenario
 from serve_app.bench.calibration.report import as_document, show, verdicts
 from serve_app.bench.calibration.runs import STEPS_PER_RUN, run, scorable, series
 from serve_app.bench.calibration.scores import Scores, judge, scores
 from serve_app.bench.client import Address
-from serve_app.bench.load import LoadFailed
 from serve_app.bench.machine import describe_machine, versions
-from serve_app.bench.processes import ServerFailed, alone, refuse_taken
+from serve_app.bench.processes import alone, refuse_taken
+from serve_app.commands.bench.outcome import conclude
 from serve_app.commands.bench.server import TANDEM, end_leftover, tandem
 from serve_app.commands.local.environment import private_folder
-from serve_app.commands.local.watch import StartFailed
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import parse, read_serve_file
 from serve_app.simulator import timing
 
 _SLOW_DOWN = 2.0
 _LEAST_LIVE_REQUESTS = 30
-_FAILURES = (
-    ServerFailed,
-    StartFailed,
-    LoadFailed,
-    ScriptFailed,
-    plots.NoPlots,
-    ValueError,
-    OSError,
-)
 
 
 class Engine(StrEnum):
@@ -88,8 +75,8 @@ def calibration(
     --live: starts the tiers of --config and compares forecasts with measured times. Ten minutes.
     Exit code 0: every target is met. 1: one is missed, or something did not run.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    try:
+
+    def measure(console: Console) -> dict[str, Any]:
         if is_live == (trace is not None):
             raise ValueError("Give either --trace FILE or --live.")
         if plot is not None:
@@ -100,13 +87,9 @@ def calibration(
             document, drawn = _live(config, requests, console)
         if plot is not None:
             plots.draw(plot, drawn, _title(document))
-        if json is not None:
-            json.write_text(json_format.dumps(document, indent=2) + "\n")
-    except _FAILURES as err:
-        console.print(str(err), style="red", markup=False)
-        raise typer.Exit(1) from err
-    if not document["is_met"]:
-        raise typer.Exit(1)
+        return document
+
+    conclude(measure, json)
 
 
 def _replayed(
@@ -136,8 +119,6 @@ def _live(
     config: Path, num_requests: int, console: Console
 ) -> tuple[dict[str, Any], list[plots.Series]]:
     """Starts the tiers, measures, shows the report and returns it with what a plot needs."""
-    # Ended by `kill`, it stops what it started as it does on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     file = read_serve_file(config)
     tiers = [tier.model_id for tier in file.tiers]
     content = live.at_address(file.content, TANDEM)

@@ -1,8 +1,6 @@
 """`tandem bench edf`: that urgent requests overtake inside a real engine."""
 
 import asyncio
-import json as json_format
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,19 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.local_models import prepare, tandem_home
-from deployments.weights.scripts import ScriptFailed
 from serve_app.bench.calibration.live import client_of
 from serve_app.bench.client import Address
 from serve_app.bench.edf import NUM_ROUNDS, POLICIES, Answered, figures, rounds, scheduled, verdicts
-from serve_app.bench.load import LoadFailed
 from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.overhead.engine import cheapest
 from serve_app.bench.overhead.turns import Say
-from serve_app.bench.processes import ServerFailed, alone, refuse_taken
+from serve_app.bench.processes import alone, refuse_taken
 from serve_app.bench.targets import Verdict, table_of
+from serve_app.commands.bench.outcome import conclude
 from serve_app.commands.bench.server import TANDEM, end_leftover, tandem
 from serve_app.commands.local.environment import private_folder
-from serve_app.commands.local.watch import StartFailed
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import parse, read_serve_file
 
@@ -46,19 +42,12 @@ def edf(
     fcfs: a backlog of relaxed requests, then urgent ones. Takes some five minutes.
     Exit code 0: every target is met. 1: one is missed, or something did not run.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    # Ended by `kill`, it stops what it started as it does on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+
+    def measure(console: Console) -> dict[str, Any]:
         with alone(private_folder(tandem_home() / "bench")) as folder:
-            document = _measure(config, folder, console)
-    except (ServerFailed, StartFailed, LoadFailed, ScriptFailed, ValueError, OSError) as err:
-        console.print(str(err), style="red", markup=False)
-        raise typer.Exit(1) from err
-    if json is not None:
-        json.write_text(json_format.dumps(document, indent=2) + "\n")
-    if not document["is_met"]:
-        raise typer.Exit(1)
+            return _measure(config, folder, console)
+
+    conclude(measure, json)
 
 
 def _measure(config: Path, folder: Path, console: Console) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """`tandem bench chaos`: things are killed, frozen and slowed down while requests are answered."""
 
 import asyncio
-import json as json_format
 import random
-import signal
 from collections.abc import Sequence
 from enum import StrEnum
 from itertools import cycle, islice
@@ -18,14 +16,14 @@ from serve_app.bench.chaos import report, scenario
 from serve_app.bench.chaos.callers import Callers
 from serve_app.bench.chaos.faults import Faults, Kind
 from serve_app.bench.chaos.rounds import Round, Say, rounds
-from serve_app.bench.chaos.update import UpdateRefused, deploy
+from serve_app.bench.chaos.update import deploy
 from serve_app.bench.client import Address
 from serve_app.bench.machine import describe_machine, versions
-from serve_app.bench.processes import ServerFailed, alone, refuse_taken
+from serve_app.bench.processes import alone, refuse_taken
+from serve_app.commands.bench.outcome import conclude
 from serve_app.commands.bench.server import HOST, end_leftover, running
 from serve_app.commands.local.environment import private_folder
 from serve_app.commands.local.instance import SERVE_RUN
-from serve_app.commands.local.watch import StartFailed
 from serve_app.commands.progress import progress
 
 # Apart from the other measurements, which may run meanwhile.
@@ -70,20 +68,13 @@ def chaos(
     only where it keeps its state in Redis (RAY_REDIS_ADDRESS).
     Exit code 0: nothing was lost or broken. 1: something was, or something did not run.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    # Ended by `kill`, it stops what it started as it does on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     kinds: list[Kind] = [kind.value for kind in fault or [k for k in Fault if k != Fault.gcs]]
-    try:
+
+    def measure(console: Console) -> dict[str, Any]:
         with alone(private_folder(tandem_home() / "chaos")) as folder:
-            document = _measure(folder, list(islice(cycle(kinds), rounds)), rate, console)
-    except (ServerFailed, StartFailed, UpdateRefused, ValueError, OSError) as err:
-        console.print(str(err), style="red", markup=False)
-        raise typer.Exit(1) from err
-    if json is not None:
-        json.write_text(json_format.dumps(document, indent=2) + "\n")
-    if not document["is_met"]:
-        raise typer.Exit(1)
+            return _measure(folder, list(islice(cycle(kinds), rounds)), rate, console)
+
+    conclude(measure, json)
 
 
 def _measure(

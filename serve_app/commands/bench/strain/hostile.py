@@ -1,8 +1,6 @@
 """`tandem bench hostile`: idle, slow and endless clients, and whether others are still served."""
 
 import asyncio
-import json as json_format
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +14,12 @@ from serve_app.bench.fake_file import fake_file
 from serve_app.bench.hostile.crowds import most_connections
 from serve_app.bench.hostile.run import Round, endure
 from serve_app.bench.machine import describe_machine, versions
-from serve_app.bench.processes import ServerFailed, alone, refuse_taken
+from serve_app.bench.processes import alone, refuse_taken
 from serve_app.bench.targets import Target, table_of
+from serve_app.commands.bench.outcome import conclude
 from serve_app.commands.bench.server import HOST, end_leftover, running
 from serve_app.commands.local.environment import private_folder
-from serve_app.commands.local.watch import Say, StartFailed
+from serve_app.commands.local.watch import Say
 from serve_app.commands.progress import progress
 
 _ADDRESS = Address(HOST, 18120)
@@ -46,38 +45,32 @@ def hostile(
     byte per second, streams read at a byte per second, bodies without end.
     Exit code 0: everybody else was served each time. 1: somebody was not, or it did not run.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sockets = min(connections, most_connections())
     crowds = {
         "idle": sockets, "half-open": sockets, "slow writers": slow, "slow readers": slow,
         "huge bodies": 4,
     }  # fmt: skip
-    machine = describe_machine()
-    try:
+
+    def measure(console: Console) -> dict[str, Any]:
+        machine = describe_machine()
         with alone(private_folder(tandem_home() / "hostile")) as folder:
             rounds = _measure(folder, crowds, requests, console)
-    except (ServerFailed, StartFailed, ValueError, OSError) as err:
-        console.print(str(err), style="red", markup=False)
-        raise typer.Exit(1) from err
-    verdicts = [
-        Target(f"others served beside {r.name}", low=1.0).judged(r.served.share) for r in rounds
-    ]
-    document: dict[str, Any] = {
-        "object": "tandem.bench.hostile",
-        "machine": machine,
-        "versions": versions(["ray"]),
-        "requests": requests,
-        "rounds": [r.as_document() for r in rounds],
-        "targets": [verdict.as_document() for verdict in verdicts],
-        "is_met": all(verdict.is_met for verdict in verdicts),
-    }
-    _show(rounds, console)
-    console.print(table_of("Everybody else", verdicts))
-    if json is not None:
-        json.write_text(json_format.dumps(document, indent=2) + "\n")
-    if not document["is_met"]:
-        raise typer.Exit(1)
+        verdicts = [
+            Target(f"others served beside {r.name}", low=1.0).judged(r.served.share) for r in rounds
+        ]
+        _show(rounds, console)
+        console.print(table_of("Everybody else", verdicts))
+        return {
+            "object": "tandem.bench.hostile",
+            "machine": machine,
+            "versions": versions(["ray"]),
+            "requests": requests,
+            "rounds": [r.as_document() for r in rounds],
+            "targets": [verdict.as_document() for verdict in verdicts],
+            "is_met": all(verdict.is_met for verdict in verdicts),
+        }
+
+    conclude(measure, json)
 
 
 def _measure(folder: Path, crowds: dict[str, int], requests: int, console: Console) -> list[Round]:

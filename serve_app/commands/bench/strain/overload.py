@@ -1,8 +1,6 @@
 """`tandem bench overload`: what becomes of requests when three times too many come."""
 
 import asyncio
-import json as json_format
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,15 +9,14 @@ from rich.console import Console
 
 from deployments.local_models import tandem_home
 from serve_app.bench.client import Address
-from serve_app.bench.load import LoadFailed
 from serve_app.bench.machine import describe_machine, versions
 from serve_app.bench.overload import phases, report
 from serve_app.bench.overload.callers import client_of
 from serve_app.bench.overload.scenario import fake_tiers
-from serve_app.bench.processes import ServerFailed, alone, refuse_taken
+from serve_app.bench.processes import alone, refuse_taken
+from serve_app.commands.bench.outcome import conclude
 from serve_app.commands.bench.server import TANDEM, end_leftover, tandem
 from serve_app.commands.local.environment import private_folder
-from serve_app.commands.local.watch import StartFailed
 from serve_app.commands.progress import progress
 
 
@@ -36,19 +33,12 @@ def overload(
     Retry-After says. Takes some five minutes.
     Exit code 0: every target is met. 1: one is missed, or something did not run.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    # Ended by `kill`, it stops what it started as it does on Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+
+    def measure(console: Console) -> dict[str, Any]:
         with alone(private_folder(tandem_home() / "bench")) as folder:
-            document = _measure(folder, console)
-    except (ServerFailed, StartFailed, LoadFailed, ValueError, OSError) as err:
-        console.print(str(err), style="red", markup=False)
-        raise typer.Exit(1) from err
-    if json is not None:
-        json.write_text(json_format.dumps(document, indent=2) + "\n")
-    if not document["is_met"]:
-        raise typer.Exit(1)
+            return _measure(folder, console)
+
+    conclude(measure, json)
 
 
 def _measure(folder: Path, console: Console) -> dict[str, Any]:
