@@ -146,6 +146,12 @@ def _check_binding(document: Document, config: AppConfig) -> Iterator[Finding]:
 def _check_tiers(
     document: Document, config: AppConfig, path: Path, libraries: Libraries
 ) -> Iterator[Finding]:
+    if all(tier.may_sleep for tier in config.llm_configs):
+        message = (
+            "every tier has `min_replicas: 0`: at first nobody is there to answer, and whoever "
+            "comes waits for a cold start; give one of them, the smallest, `min_replicas: 1`"
+        )
+        yield document.at((*path, "llm_configs"), message, severity="warning")
     for index, tier in enumerate(config.llm_configs):
         here = (*path, "llm_configs", index)
         yield from _advice(document, tier, here)

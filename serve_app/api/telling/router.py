@@ -60,13 +60,18 @@ async def decision(request: Request) -> Response:
 
 def _tier_state(service: Service, tier: str, load: Load | None, now: float) -> dict[str, Any]:
     state = service.states[tier]
-    view = state.view(now)
+    view, signal = state.view(now), state.signal(now)
     return {
         "is_ready": view.is_ready,
         "replicas": state.num_replicas,
         "in_flight": state.ledger.num_in_flight,
         "predicted_wait_ms": round(view.load.slot_wait_s * 1000, 1),
         "mean_output_tokens": round(view.lengths.mean_tokens, 1),
+        "wanted": {
+            "outstanding": round(signal.outstanding, 2),
+            "kept_out": round(signal.kept_out, 2),
+            "fits_per_replica": round(signal.fits, 2),
+        },
         "shadow_price_per_s": round(view.price.per_work_s, 4),
         "profile": {
             "prefill_base_ms": round(view.profile.prefill_base_s * 1000, 3),

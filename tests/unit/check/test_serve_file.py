@@ -77,6 +77,16 @@ def test_a_machine_without_the_engine_warns_that_its_arguments_were_not_checked(
     assert not checked.has_errors
 
 
+def test_tiers_that_may_all_sleep_are_advised_against() -> None:
+    text = a_serve_file(**{"min_replicas: 1": "min_replicas: 0"})
+
+    (finding,) = check_text(text, SmallLibraries()).findings
+
+    assert finding.where.endswith("llm_configs")
+    assert finding.severity == "warning"
+    assert "cold start" in finding.message
+
+
 def test_naming_awq_is_advised_against() -> None:
     text = a_serve_file(**{"max_model_len: 4096": "quantization: awq"})
 
