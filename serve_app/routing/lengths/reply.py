@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from operator import mul
+from typing import NamedTuple
 
 from serve_app.routing.learning.histogram import TOKENS
 
 
-@dataclass(frozen=True, slots=True)
-class LengthQuery:
+class LengthQuery(NamedTuple):
     """What is known of a reply's length before it is written, in tokens.
 
     route: what kind of request it is (task or class). expected: the caller's own guess. least and
@@ -44,7 +44,8 @@ class LengthDistribution:
         return TOKENS[min(index, len(TOKENS) - 1)]
 
 
-@dataclass(frozen=True, slots=True)
+# Never changed, but not frozen: one is made per tier and decision.
+@dataclass(slots=True)
 class ReplyLength:
     """The length of one request's reply as a distribution within its limits, in tokens.
 
@@ -58,7 +59,7 @@ class ReplyLength:
     mean: float = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", self._mean())
+        self.mean = self._mean()
 
     @property
     def is_fixed(self) -> bool:
