@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import yaml
 
+from serve_app.commands.local.environment import socket_folder
 from serve_app.commands.local.instance import SERVE_RUN, Instance, log_file, start
 
 
@@ -103,3 +104,10 @@ def served_file(instance: Instance) -> dict[str, Any]:
     run = next(p for p in instance.processes() if p.pid == instance.pid)
     content: dict[str, Any] = yaml.safe_load(Path(run.cmdline()[-1]).read_text())
     return content
+
+
+def files_written(run_dir: Path) -> dict[str, bytes]:
+    """What a run in this folder and its Ray session have written, by name."""
+    folders = {run_dir, socket_folder(run_dir)}
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    return {str(file): file.read_bytes() for file in files}

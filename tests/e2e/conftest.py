@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from deployments.local_models import prepare
-from tests.serving import serving
+from tests.serving import running_in
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -22,10 +22,16 @@ def local_args() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the run leaves its files."""
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def address(run_dir: Path) -> Iterator[str]:
     prepare(["smollm2-135m", "smollm2-135m-awq"], print)
-    with serving(local_args(), patience_s=600.0) as served_at:
-        yield served_at
+    with running_in(run_dir, local_args(), {}, patience_s=600.0) as instance:
+        yield instance.address
 
 
 @pytest.fixture(scope="module")

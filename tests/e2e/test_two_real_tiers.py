@@ -1,6 +1,7 @@
 """Both embedded models on the real vLLM engine, through the real OpenAI client and HAProxy."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import openai
 import pytest
 
 from tests.cancelling import is_idle_within, rounds_not_stopped
+from tests.serving import files_written
 
 SMALL, LARGE = "smollm2-135m", "smollm2-135m-awq"
 QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
@@ -146,3 +148,31 @@ async def test_a_hard_deadline_stops_the_engine(address: str, is_streamed: bool)
         assert "deadline_exceeded" in response.text
         assert response.status_code == (200 if is_streamed else 408)
         assert await is_idle_within(http, 1.0)
+
+
+def test_neither_prompt_nor_reply_is_written_anywhere(address: str, run_dir: Path) -> None:
+    # Given requests with a marked prompt, and a reply that can only be another mark
+    prompt_mark, reply_mark = "MARKED-PROMPT-4711", "MARKED-REPLY-4712"
+    schema = {"enum": [reply_mark]}
+    asked: dict[str, Any] = {
+        "messages": [{"role": "user", "content": f"Say something about {prompt_mark}."}],
+        "max_tokens": 32,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+    }
+    fates = [{}, {"stream": True}, {"temperature": -1}, {"ignore_eos": True, "max_tokens": 10**6}]
+    # When they are answered, streamed, refused by the engine, refused by the router, given up
+    with httpx.Client(base_url=address, timeout=120.0) as http:
+        said = [
+            http.post("/v1/chat/completions", json={"model": tier, **asked, **fate}).text
+            for tier in (SMALL, LARGE)
+            for fate in fates
+        ]
+        late = {"x-request-timeout-seconds": "0.2"}
+        http.post("/v1/chat/completions", json={"model": SMALL, **asked}, headers=late)
+        told = [http.get(path).text for path in ("/metrics", "/v1/router/state")]
+    # Then the replies hold the mark, and no file of the run, of Ray or of vLLM holds either
+    assert sum(reply_mark in text for text in said) >= 2
+    written = {**files_written(run_dir), "told": "".join(told).encode()}
+    assert any(b"vllm" in data.lower() for data in written.values())
+    for mark in (prompt_mark, reply_mark):
+        assert [name for name, data in written.items() if mark.encode() in data] == []

@@ -88,7 +88,7 @@ def test_two_requests_of_one_id_are_told_apart(http: httpx.Client) -> None:
     while (state := http.get("/v1/router/state").json())["in_flight"]:
         assert time.monotonic() < give_up_at
     assert [tier["in_flight"] for tier in state["tiers"].values()] == [0, 0]
-    assert [tier["wanted"]["fits_per_replica"] > 0 for tier in state["tiers"].values()] == [True] * 2
+    assert all(tier["wanted"]["fits_per_replica"] > 0 for tier in state["tiers"].values())
 
 
 @pytest.mark.parametrize(

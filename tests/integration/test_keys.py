@@ -16,10 +16,9 @@ import pytest
 from typer.testing import CliRunner
 
 from serve_app.cli import app as tandem
-from serve_app.commands.local.environment import socket_folder
 from serve_app.telemetry.decision_log import read
 from tests.integration.conftest import a_body, a_tier
-from tests.serving import running_in
+from tests.serving import files_written, running_in
 
 INSTANT = {"prefill_base_s": 0.0, "prefill_per_token_s": 0.0, "step_base_s": 0.0,
            "step_per_sequence_s": 0.0, "max_num_seqs": 256}  # fmt: skip
@@ -270,6 +269,4 @@ def test_no_prompt_no_reply_and_no_key_is_written_anywhere(served: Served) -> No
 
 def everything_written(served: Served) -> dict[str, bytes]:
     """Files of the run and of its Ray session, by name, and the traces."""
-    folders = {served.folder, socket_folder(served.folder)}
-    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-    return {str(f): f.read_bytes() for f in files} | {"traces": b"".join(served.traces)}
+    return files_written(served.folder) | {"traces": b"".join(served.traces)}
