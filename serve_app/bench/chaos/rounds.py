@@ -34,7 +34,10 @@ class Round:
 async def rounds(
     kinds: Sequence[Kind], faults: Faults, callers: Callers, base_url: str, say: Say
 ) -> list[Round]:
-    """A round for each of the kinds, in this order; those that cannot be caused are left out."""
+    """A round for each of the kinds, in this order; those that cannot be caused are left out.
+
+    Cancelled, as by Ctrl-C, it returns those that had ended: an hour of them is worth a report.
+    """
     done: list[tuple[Victim, float | None, float]] = []
     load = asyncio.create_task(callers.run())
     try:
@@ -52,6 +55,8 @@ async def rounds(
             await faults.end(victim)
             await asyncio.sleep(_CALM_S)
             done.append((victim, recovered_after_s, began_s))
+    except asyncio.CancelledError:
+        say(f"interrupted after {len(done)} of {len(kinds)} rounds")
     finally:
         load.cancel()
         with suppress(asyncio.CancelledError):
@@ -99,5 +104,5 @@ def _with_answers(
             recovered_after_s,
             tuple(answer for answer in answers if began_s <= answer.ended_at_s < end_s),
         )
-        for (victim, recovered_after_s, began_s), end_s in zip(done, ends, strict=True)
+        for (victim, recovered_after_s, began_s), end_s in zip(done, ends, strict=False)
     ]

@@ -1,5 +1,6 @@
 """What the chaos bench calls right, lost, cut and broken. HTTP answers in, verdicts out."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +10,9 @@ import orjson
 import pytest
 
 from serve_app.bench.chaos import report, scenario
-from serve_app.bench.chaos.callers import Answer, answered
-from serve_app.bench.chaos.faults import Kind, Victim
-from serve_app.bench.chaos.rounds import Round
+from serve_app.bench.chaos.callers import Answer, Callers, answered
+from serve_app.bench.chaos.faults import Faults, Kind, Victim
+from serve_app.bench.chaos.rounds import Round, rounds
 from serve_app.bench.client import Address
 from serve_app.config import AppConfig
 
@@ -108,3 +109,16 @@ def test_no_two_requests_are_alike_and_half_are_streamed() -> None:
     asked = [scenario.asked(number, draw) for number in range(100)]
     assert len({str(one.body["messages"]) for one in asked}) == 100
     assert sum(one.is_streamed for one in asked) == 50
+
+
+async def test_an_interrupted_run_reports_the_rounds_that_ended() -> None:
+    # Given a run that is interrupted before its first round
+    faults = Faults(list, random.Random(1), None)
+    nowhere, said = "http://127.0.0.1:9", list[str]()
+    callers = Callers(nowhere, 1.0, scenario.asked)
+    run = asyncio.create_task(rounds(["router"], faults, callers, nowhere, said.append))
+    await asyncio.sleep(0)
+    run.cancel()
+    # Then it ends by itself, and says how far it came
+    assert await run == []
+    assert said == ["interrupted after 0 of 1 rounds"]
