@@ -10,9 +10,10 @@ range / (gain * observations), for any sequence of scores.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import add
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -96,7 +97,10 @@ class GroupOffsets:
             return Recalibration()
         # Levels are tracked apart and may cross for a while. The running maximum, not the sorted
         # order: each level must feel its own misses, or two that have changed places stay there.
-        return Recalibration(tuple(accumulate(map(sum, zip(_TARGETS, *known, strict=True)), max)))
+        scores: Iterable[float] = _TARGETS
+        for offsets in known:
+            scores = map(add, scores, offsets)
+        return Recalibration(tuple(accumulate(scores, max)))
 
     def present(self, group: str) -> Scores:
         """A group's offsets, less the longer others were seen instead of it.
