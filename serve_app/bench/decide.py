@@ -19,11 +19,12 @@ import psutil
 from serve_app.bench.overhead.measures import quantile
 from serve_app.errors import TandemError
 from serve_app.routing.assess import length_query
+from serve_app.routing.decision import Candidate
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.facts import EngineFacts, Outcome, TierSettings
 from serve_app.routing.live.state import TierState
-from serve_app.routing.types import Candidate, RoutingRequest, Slo
+from serve_app.routing.types import RoutingRequest, Slo
 
 NUM_TIERS, PROMPT_TOKENS = 4, 512
 _CONTEXT_TOKENS = 32_768

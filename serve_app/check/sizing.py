@@ -11,12 +11,13 @@ from serve_app.check.models import find_shape
 from serve_app.config import AppConfig, SloClass
 from serve_app.routing.assess import assess
 from serve_app.routing.calibration import Calibrator
+from serve_app.routing.decision import Candidate
 from serve_app.routing.latency import IDLE, LatencyProfile
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.speed.accelerators import ACCELERATORS, Accelerator
 from serve_app.routing.speed.prior import ModelShape, prior_profile
-from serve_app.routing.types import Candidate, RoutingRequest, Slo, TierView
+from serve_app.routing.types import RoutingRequest, Slo, TierView
 
 # The founding case: 512 prompt tokens, 313 reply tokens.
 SEQUENCE_TOKENS = 825

@@ -19,9 +19,9 @@ from serve_app.resilience.continued import Continued
 from serve_app.resilience.journey import Journey
 from serve_app.resilience.safeguards import Safeguards
 from serve_app.resilience.transcript import Transcript
+from serve_app.routing.decision import Decision
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.state import TierState
-from serve_app.routing.types import Decision
 from serve_app.telemetry.recorder import Recorder
 from serve_app.telemetry.records import RequestRecord
 

@@ -14,8 +14,9 @@ from serve_app.errors import (
     Unavailable,
 )
 from serve_app.routing.assess import assess
+from serve_app.routing.decision import Candidate, Decision
 from serve_app.routing.live.ledger import Ledger
-from serve_app.routing.types import Candidate, Decision, RoutingRequest, TierView
+from serve_app.routing.types import RoutingRequest, TierView
 
 _ROUND_MS = 10
 # Between this answer and the next request the load changes a little.

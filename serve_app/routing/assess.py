@@ -4,9 +4,10 @@ import math
 from functools import partial
 
 from serve_app.config import Objective
+from serve_app.routing.decision import Candidate, Exclusion
 from serve_app.routing.latency import predict
 from serve_app.routing.lengths.reply import LengthQuery
-from serve_app.routing.types import Candidate, Exclusion, RoutingRequest, TierView
+from serve_app.routing.types import RoutingRequest, TierView
 
 
 def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Candidate:

@@ -6,13 +6,8 @@ from dataclasses import replace
 
 from serve_app.config import Objective
 from serve_app.routing.assess import assess
-from serve_app.routing.types import (
-    Candidate,
-    Decision,
-    Reason,
-    RoutingRequest,
-    TierView,
-)
+from serve_app.routing.decision import Candidate, Decision, Reason
+from serve_app.routing.types import RoutingRequest, TierView
 
 _BUSY_FILL = 0.5
 _EXPLORED_SHARE = 0.01

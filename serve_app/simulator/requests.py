@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from serve_app.routing.types import Decision, RoutingRequest
+from serve_app.routing.decision import Decision
+from serve_app.routing.types import RoutingRequest
 from serve_app.simulator.trace import Request
 
 

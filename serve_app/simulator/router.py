@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from serve_app.errors import Saturated
+from serve_app.routing.decision import Candidate, Decision
 from serve_app.routing.live.facts import Outcome
-from serve_app.routing.types import Candidate, Decision, RoutingRequest
+from serve_app.routing.types import RoutingRequest
 from serve_app.simulator.fleet.members import ReplicaLoad
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serve_app.routing.types import Candidate, Decision
+from serve_app.routing.decision import Candidate, Decision
 
 _WHY_NOT = {
     "starting": "no replica is running yet",

@@ -13,7 +13,7 @@ from opentelemetry.trace import Tracer
 
 from serve_app.asks import Ask
 from serve_app.errors import ClientGone, TandemError
-from serve_app.routing.types import Decision
+from serve_app.routing.decision import Decision
 from serve_app.telemetry.decision_log import DecisionLog
 from serve_app.telemetry.entries import decision_entry
 from serve_app.telemetry.explain import explain

@@ -6,9 +6,9 @@ from typing import Any
 
 from deployments.messages import Usage
 from serve_app.asks import Ask
+from serve_app.routing.decision import Candidate, Decision
 from serve_app.routing.lengths.scores import pinball
 from serve_app.routing.live.facts import Outcome
-from serve_app.routing.types import Candidate, Decision
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from serve_app.bench.autoscaling.wishes import (
     Wishes,
 )
 from serve_app.config import ScalingConfig
+from serve_app.routing.decision import Decision
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.state import TierState
-from serve_app.routing.types import Decision, RoutingRequest
+from serve_app.routing.types import RoutingRequest
 from serve_app.scaling.scaler import Scaler
 from serve_app.simulator.engine import Replica
 from serve_app.simulator.experiment.run import Traffic, build

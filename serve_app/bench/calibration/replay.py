@@ -8,12 +8,13 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from serve_app.routing.decision import Candidate
 from serve_app.routing.forecast import Forecast
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.facts import EngineFacts, Outcome, TierSettings
 from serve_app.routing.live.state import TierState
-from serve_app.routing.types import Candidate, RoutingRequest, Slo
+from serve_app.routing.types import RoutingRequest, Slo
 from serve_app.simulator.engine import EngineTiming, Replica
 from serve_app.simulator.fleet import probe
 from serve_app.simulator.trace import Request, at_rate

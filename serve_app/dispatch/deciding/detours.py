@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from serve_app.config import AppConfig
+from serve_app.routing.decision import Decision
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.state import TierState
-from serve_app.routing.types import Decision, RoutingRequest
+from serve_app.routing.types import RoutingRequest
 
 
 class Detours:

@@ -13,9 +13,10 @@ from serve_app.errors import DeadlineExceeded, Saturated, ShuttingDown, Unavaila
 from serve_app.prompts import PromptCounter
 from serve_app.resilience.journey import Journey
 from serve_app.resilience.safeguards import Safeguards
+from serve_app.routing.decision import Candidate, Decision, Reason
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.state import TierState
-from serve_app.routing.types import Candidate, Decision, Reason, RoutingRequest
+from serve_app.routing.types import RoutingRequest
 from serve_app.telemetry.records import RequestRecord
 
 _SHORTEST_WAIT_S = 0.01

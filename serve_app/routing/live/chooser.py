@@ -11,11 +11,12 @@ from serve_app.config import Objective
 from serve_app.errors import Saturated
 from serve_app.routing.admission import admit, drains_after_s, possible_when_idle
 from serve_app.routing.assess import length_query
+from serve_app.routing.decision import Candidate, Decision
 from serve_app.routing.live.facts import Outcome
 from serve_app.routing.live.ledger import Work
 from serve_app.routing.live.state import TierState
 from serve_app.routing.policy import choose
-from serve_app.routing.types import Candidate, Decision, RoutingRequest, TierView
+from serve_app.routing.types import RoutingRequest, TierView
 
 _FELT_LOSS = 0.1
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from serve_app.routing.calibration import Calibrator
+from serve_app.routing.decision import Candidate
 from serve_app.routing.latency import MetLoad, ReplyTime, with_met_load
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.lengths.reply import LengthQuery
@@ -12,7 +13,7 @@ from serve_app.routing.live.facts import EngineFacts, Outcome, TierSettings
 from serve_app.routing.live.ledger import Ledger
 from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.live.promises import Promises
-from serve_app.routing.types import Candidate, TierView
+from serve_app.routing.types import TierView
 
 _TRUSTED_S = 300.0
 _TRUST_HALF_LIFE_S = 600.0

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serve_app.routing.assess import assess
+from serve_app.routing.decision import Candidate
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.facts import EngineFacts, TierSettings
 from serve_app.routing.live.state import TierState
-from serve_app.routing.types import Candidate, RoutingRequest, Slo
+from serve_app.routing.types import RoutingRequest, Slo
 from serve_app.simulator.engine import EngineTiming, Replica
 from serve_app.simulator.fleet.plans import Scaling
 

@@ -12,10 +12,11 @@ from serve_app.errors import (
     Unavailable,
 )
 from serve_app.routing.admission import admit, drains_after_s
+from serve_app.routing.decision import Candidate
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.ledger import Ledger, Work
 from serve_app.routing.policy import choose
-from serve_app.routing.types import Candidate, RoutingRequest, Slo, TierView
+from serve_app.routing.types import RoutingRequest, Slo, TierView
 from tests.unit.builders import a_large_view, a_request, a_view, busy
 from tests.unit.routing.test_state import a_state
 

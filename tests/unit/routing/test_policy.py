@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.config import Objective
+from serve_app.routing.decision import Decision
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.policy import choose
-from serve_app.routing.types import Decision, RoutingRequest, Slo, TierView
+from serve_app.routing.types import RoutingRequest, Slo, TierView
 from tests.unit.builders import FAST, SLOW, a_large_view, a_request, a_view, busy
 
 BEST: Objective = "best_quality_within_slo"

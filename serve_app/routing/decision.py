@@ -1,0 +1,213 @@
+"""What each tier would do with a request, and what was decided. Data, worked out when asked for."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from serve_app.config import Objective
+from serve_app.routing.forecast import Forecast
+from serve_app.routing.latency import IDLE, ReplyTime, TierLoad
+from serve_app.routing.learning.knowledge import Knowledge
+from serve_app.routing.lengths.reply import ReplyLength
+from serve_app.routing.types import Slo
+
+Reason = Literal[
+    "best-quality-within-slo", "cheapest-within-slo", "slo-degraded", "context-window",
+    "pinned", "fallback-error", "breaker-open", "no-slo",
+]  # fmt: skip
+Exclusion = Literal[
+    "starting", "not-pinned", "adapter", "context-window", "prompt-rule", "class-share"
+]
+
+
+# Never changed, but not frozen, which would make each field slower to set; without slots for its
+# cached properties.
+@dataclass
+class Candidate:
+    """What one tier would do with the request, by what was known when it was asked.
+
+    Most of that is worked out when somebody asks for it: of a tier that could not be selected
+    anyway, nobody does before the request is on its way.
+
+    length: of the reply; expected_tokens: its mean, before anything was cut. predicted: the raw
+    time of a reply of that mean under a load. load: now. price_per_work_s: of the tier's capacity,
+    in quality. length_evidence: replies that the expected length rests on; the caller's own fixed
+    length needs none. is_fitted: the length was cut until the SLO is met with the asked attainment.
+    """
+
+    tier: str
+    prompt_tokens: int
+    length: ReplyLength
+    expected_tokens: float
+    predicted: Callable[[TierLoad], ReplyTime]
+    load: TierLoad
+    knowledge: Knowledge
+    slo: Slo
+    elapsed_s: float
+    objective: Objective
+    quality: float
+    price_per_work_s: float
+    usd_per_hour: float
+    fill: float
+    was_crowded: bool
+    silence_s: float | None
+    length_evidence: float
+    excluded: Exclusion | None
+    is_fitted: bool = False
+
+    @cached_property
+    def forecast(self) -> Forecast:
+        """Of its reply under the load of now."""
+        return self._forecast(self.load)
+
+    @cached_property
+    def idle(self) -> Forecast:
+        """On an empty replica."""
+        return self._forecast(IDLE)
+
+    @cached_property
+    def probability(self) -> float:
+        """That the SLO is met now, 0 to 1; 1 when there is none."""
+        if self.is_fitted:
+            return self.slo.attainment
+        return slo_probability(self.slo, self.forecast, self.elapsed_s)
+
+    @cached_property
+    def score(self) -> float:
+        """What the objective maximizes, price included."""
+        if self.objective == "cheapest_within_slo":
+            return -self.cost_usd
+        if self.price_per_work_s == 0.0:
+            return self.quality
+        return self.quality - self.price_per_work_s * self.idle_e2e_s * self.length.sequences
+
+    @property
+    def highest_score(self) -> float:
+        """What `score` cannot exceed, known without a forecast."""
+        return 0.0 if self.objective == "cheapest_within_slo" else self.quality
+
+    @property
+    def cost_usd(self) -> float:
+        """Of its share of the machine while it runs, in US dollars."""
+        return self.usd_per_hour / 3600 * self.forecast.mean_e2e_s / self.forecast.raw.batch
+
+    @property
+    def time(self) -> ReplyTime:
+        """Predicted now, with everything learned applied."""
+        return self.forecast.time
+
+    @property
+    def output_tokens(self) -> float:
+        """Expected tokens of one sequence."""
+        return self.length.mean
+
+    @property
+    def e2e_s(self) -> float:
+        """Predicted time of a reply of expected length, in seconds."""
+        return self.forecast.mean_e2e_s
+
+    @property
+    def idle_e2e_s(self) -> float:
+        return self.idle.mean_e2e_s
+
+    @cached_property
+    def idle_probability(self) -> float:
+        """That the SLO would be met if nothing else were running."""
+        return slo_probability(self.slo, self.idle, self.elapsed_s)
+
+    @property
+    def is_feasible(self) -> bool:
+        return self.excluded is None and self.probability >= self.slo.attainment
+
+    @property
+    def is_feasible_when_idle(self) -> bool:
+        attainment = self.slo.attainment
+        return self.excluded in (None, "class-share") and (
+            self.probability >= attainment or self.idle_probability >= attainment
+        )
+
+    @property
+    def idle_bound_s(self) -> float:
+        """What an idle tier meets with the asked attainment, in seconds from now."""
+        return self.idle.quantile_s(self.slo.attainment)
+
+    @property
+    def smallest_e2e_s(self) -> float:
+        """The smallest deadline the tier meets now with the asked attainment, from arrival."""
+        return self.elapsed_s + self.forecast.quantile_s(self.slo.attainment)
+
+    @property
+    def largest_output_tokens(self) -> int:
+        """Longest reply that the idle tier finishes within the SLO; 0 when none."""
+        if self.slo.e2e_ms is None:
+            return self.length.most
+        left_s = self.slo.e2e_ms / 1000 - self.elapsed_s
+        return self.idle.largest_output_tokens(left_s, self.slo.attainment)
+
+    def _forecast(self, load: TierLoad) -> Forecast:
+        return Forecast.of(
+            self.predicted(load),
+            self.length,
+            self.knowledge,
+            prompt_tokens=self.prompt_tokens,
+            expected_tokens=self.expected_tokens,
+        )
+
+
+# Without slots for its cached property.
+@dataclass(frozen=True)
+class Decision:
+    """Which tier answers and why; `selected` is None when none should now.
+
+    is_queued: waiting in the router may help. fitted_max_tokens: the shorter reply that makes it
+    feasible. insured: a better tier that will only probably make it, tried beside `selected`.
+    """
+
+    selected: Candidate | None
+    reason: Reason | None
+    slo: Slo
+    candidates: tuple[Candidate, ...]
+    is_queued: bool = False
+    is_exploration: bool = False
+    fitted_max_tokens: int | None = None
+    insured: Candidate | None = None
+
+    @property
+    def eligible(self) -> tuple[Candidate, ...]:
+        return tuple(candidate for candidate in self.candidates if candidate.excluded is None)
+
+    @cached_property
+    def wanted(self) -> Candidate | None:
+        """The best that an idle machine would allow; the selected one when it is that.
+
+        Worked out when somebody asks, which can wait until the request is on its way.
+        """
+        selected = self.selected
+        least = selected.quality if selected is not None and selected.is_feasible else -math.inf
+        better = [
+            c for c in self.candidates
+            if c.quality > least and not c.is_feasible and c.is_feasible_when_idle
+        ]  # fmt: skip
+        return max(better, key=lambda c: c.quality, default=selected)
+
+    @property
+    def is_degraded_for_capacity(self) -> bool:
+        """The wanted tier was out of reach only because of its load."""
+        return self.wanted is not None and (
+            self.selected is None or self.selected.tier != self.wanted.tier
+        ) and not self.wanted.is_feasible  # fmt: skip
+
+
+def slo_probability(slo: Slo, forecast: Forecast, elapsed_s: float) -> float:
+    """The least likely of the asked limits; they share their causes, so no product."""
+    probability = 1.0
+    if slo.e2e_ms is not None:
+        probability = forecast.probability(slo.e2e_ms / 1000 - elapsed_s)
+    if slo.ttft_ms is not None:
+        limit_s = slo.ttft_ms / 1000 - elapsed_s
+        probability = min(probability, forecast.ttft_probability(limit_s))
+    if slo.tpot_ms is not None:
+        probability = min(probability, forecast.tpot_probability(slo.tpot_ms / 1000))
+    return probability
