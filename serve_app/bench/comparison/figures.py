@@ -11,7 +11,7 @@ from serve_app.bench.traffic.scores import Scores, scores, usd_per_1k_tokens
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A column: what is read from a turn's Scores, and whether more of it is better."""
+    """A line: what is read from a turn's Scores, and whether more of it is better."""
 
     key: str
     title: str
@@ -23,14 +23,12 @@ class Measure:
 MEASURES = (
     Measure("attainment", "attainment", 3, True, lambda s: s.attainment),
     Measure("goodput_per_s", "goodput /s", 2, True, lambda s: s.goodput_per_s),
-    Measure(
-        "quality_goodput_per_s", "quality-weighted /s", 2, True, lambda s: s.quality_goodput_per_s
-    ),
+    Measure("quality_goodput_per_s", "quality /s", 2, True, lambda s: s.quality_goodput_per_s),
     Measure("p90_e2e_s", "P90 s", 2, False, lambda s: s.p90_e2e_s),
     Measure("tokens_per_s", "tokens/s", 0, True, lambda s: s.tokens_per_s),
 )
 OVERHEAD = Measure("overhead_ms", "overhead ms", 1, False, lambda _: 0.0)
-COST = Measure("usd_per_1k_tokens", "$ per 1K tokens", 5, False, lambda _: 0.0)
+COST = Measure("usd_per_1k_tokens", "$ per 1K", 5, False, lambda _: 0.0)
 COLUMNS = (*MEASURES, OVERHEAD, COST)
 
 

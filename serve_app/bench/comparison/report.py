@@ -40,10 +40,10 @@ def show(rows: Sequence[Row], document: dict[str, Any], console: Console) -> Non
     console.print(_table(rows))
     settings, machine = document["settings"], document["machine"]
     console.print(
-        f"Medians of {settings['rounds']} rounds and ranges. {settings['requests']} requests in "
-        f"each, {settings['rate_per_s']:g}/s, prompts and replies {settings['scale']:g} times as "
-        f"long as in {settings['trace']}. Overhead: one token on the cheapest tier, idle, less the "
-        "same on bare vLLM."
+        f"Medians of the rounds ({settings['rounds']}) and ranges. {settings['requests']} requests "
+        f"in each, {settings['rate_per_s']:g}/s, prompts and replies {settings['scale']:g} times "
+        f"as long as in {settings['trace']}. Overhead: one token on the cheapest tier, idle, less "
+        "the same on bare vLLM."
     )
     console.print(
         f"{machine['date']}  {machine['cpu']}, {machine['cores']} cores, load average "
@@ -53,20 +53,22 @@ def show(rows: Sequence[Row], document: dict[str, Any], console: Console) -> Non
 
 
 def _table(rows: Sequence[Row]) -> Table:
+    """A column for each contender: five fit a terminal of 80 characters."""
     table = Table(title="The same requests to each", title_justify="left")
-    table.add_column("", overflow="fold")
-    for column in COLUMNS:
-        table.add_column(column.title, justify="right")
-    table.add_column("failures", justify="right")
+    table.add_column("")
     for row in rows:
-        cells = [_cell(row.by_measure[column.key], column) for column in COLUMNS]
-        table.add_row(row.contender.name, *cells, str(row.failures))
+        table.add_column(row.contender.name, justify="right", overflow="fold")
+    for measure in COLUMNS:
+        table.add_row(measure.title, *(_cell(row.by_measure[measure.key], measure) for row in rows))
+    table.add_row("failures", *(str(row.failures) for row in rows))
     return table
 
 
 def _cell(spread: Spread, measure: Measure) -> str:
-    least, most = _number(spread.least, measure), _number(spread.most, measure)
-    return f"{_number(spread.median, measure)}\n({least} to {most})"
+    median = _number(spread.median, measure)
+    if spread.least == spread.most:
+        return median
+    return f"{median}\n({_number(spread.least, measure)}-{_number(spread.most, measure)})"
 
 
 def _number(value: float, measure: Measure) -> str:

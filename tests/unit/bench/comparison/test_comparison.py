@@ -125,7 +125,7 @@ def test_where_a_peer_wins_it_is_said_first_and_with_both_figures() -> None:
         a_turn("bare"), a_turn("ours", e2e_s=2.0), a_turn("peer", e2e_s=3.0, model="large")
     )
     sentences = report.lost(compared, "ours")
-    assert "Peer is ahead in quality-weighted /s: 2.00 against 1.00" in sentences
+    assert "Peer is ahead in quality /s: 2.00 against 1.00" in sentences
     assert not any("attainment" in sentence for sentence in sentences)
     # And the report begins with it
     about = {"machine": MACHINE, "versions": {}, "settings": SETTINGS}
