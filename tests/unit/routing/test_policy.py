@@ -1,5 +1,7 @@
 """The choice: which tier answers, and when none should."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,6 +125,43 @@ def test_an_infeasible_tier_is_never_picked_while_a_feasible_one_exists(
     if any(candidate.is_feasible for candidate in decision.candidates):
         assert decision.selected is not None
         assert decision.selected.is_feasible
+
+
+@given(
+    slo_ms=st.floats(100, 60_000),
+    qualities=st.tuples(*[st.floats(0, 3)] * 3),
+    prices=st.tuples(*[st.floats(0, 1)] * 3),
+    were_crowded=st.tuples(*[st.booleans()] * 3),
+    objective=st.sampled_from(["best_quality_within_slo", "cheapest_within_slo"]),
+)
+def test_no_tier_that_was_left_unasked_would_have_been_better(
+    slo_ms: float,
+    qualities: tuple[float, ...],
+    prices: tuple[float, ...],
+    were_crowded: tuple[bool, ...],
+    objective: Objective,
+) -> None:
+    # Given tiers of any quality, price and history
+    names = ("a", "b", "c")
+    views = []
+    for name, quality, per_work_s, was_crowded in zip(
+        names, qualities, prices, were_crowded, strict=True
+    ):
+        price = ShadowPrice()
+        price.per_work_s = per_work_s
+        views.append(a_view(
+            name, quality={"default": quality}, price=price, was_crowded=was_crowded,
+            profile=SLOW if name == "c" else FAST,
+        ))  # fmt: skip
+    request = replace(a_request(slo_e2e_ms=slo_ms), prompt_tokens=dict.fromkeys(names, 512))
+    # When one is chosen
+    decision = choose(request, views, objective=objective)
+    # Then, asked all the same, no other feasible one has the higher score
+    feasible = [c for c in decision.candidates if c.is_feasible]
+    clear = [c for c in feasible if not c.was_crowded or c.probability >= 0.96]
+    if feasible:
+        assert decision.selected is not None
+        assert decision.selected.score == max(c.score for c in clear or feasible)
 
 
 @given(slo_ms=st.floats(1, 100_000), more=st.floats(1, 10))
