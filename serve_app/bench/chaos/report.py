@@ -15,6 +15,7 @@ _HOLD_CONNECTIONS = ("router", "haproxy")
 _LOST = Target("unstreamed requests lost", high=0.0)
 _BROKEN = Target("streams with other text, or an end without a word", high=0.0)
 _CUT = Target("streams cut although the connection's holder lived", high=0.0)
+_MISSING = Target("rounds that did not take place", high=0.0)
 _RECOVERED = Target("rounds after which all was well again", "%", low=100.0)
 # Columns of the tables, by their fields in the document.
 _UNSTREAMED = {
@@ -29,8 +30,13 @@ _STREAMS = {
 }  # fmt: skip
 
 
-def verdicts(rounds: Sequence[Round]) -> list[Verdict]:
-    """What is asked of all rounds together, and what came."""
+def verdicts(rounds: Sequence[Round], num_asked: int) -> list[Verdict]:
+    """What is asked of all rounds together, and what came.
+
+    Args:
+        num_asked: rounds that were to be; fewer come when the run is interrupted, or when there is
+            nothing of the kind to break.
+    """
     unstreamed = [a for r in rounds for a in r.answers if not a.is_streamed]
     streamed = [a for r in rounds for a in r.answers if a.is_streamed]
     cut = [
@@ -43,6 +49,7 @@ def verdicts(rounds: Sequence[Round]) -> list[Verdict]:
         _BROKEN.judged(sum(a.verdict == "wrong" for a in streamed)),
         _CUT.judged(len(cut)),
         _RECOVERED.judged(100.0 * len(recovered) / len(rounds) if rounds else 0.0),
+        _MISSING.judged(num_asked - len(rounds)),
     ]
 
 

@@ -30,7 +30,7 @@ def a_round(kind: Kind, *answers: Answer, recovered_after_s: float | None = 1.0)
 
 
 def missed(*rounds: Round) -> list[str]:
-    return [v.target.name for v in report.verdicts(rounds) if not v.is_met]
+    return [v.target.name for v in report.verdicts(rounds, len(rounds)) if not v.is_met]
 
 
 def events(*texts: str, end: str = "data: [DONE]\n\n") -> str:
@@ -122,3 +122,8 @@ async def test_an_interrupted_run_reports_the_rounds_that_ended() -> None:
     # Then it ends by itself, and says how far it came
     assert await run == []
     assert said == ["interrupted after 0 of 1 rounds"]
+
+
+def test_a_run_that_lost_nothing_but_was_interrupted_is_not_met() -> None:
+    judged = report.verdicts([a_round("router", an_answer())], 2)
+    assert [v.target.name for v in judged if not v.is_met] == ["rounds that did not take place"]

@@ -99,7 +99,7 @@ def _measure(
 
             faults = Faults(instance.processes, random.Random(_SEED), update)
             done = asyncio.run(_run(kinds, faults, instance.address, rate_per_s, say))
-    judged = report.verdicts(done)
+    judged = report.verdicts(done, len(kinds))
     document = report.as_document(done, judged, machine, versions(["ray"]), "fake")
     report.show(judged, document, console)
     return document
