@@ -19,6 +19,7 @@ from ray.serve.request_router import (
     RunningReplica,
 )
 
+from serve_app.replica_choice.adapters import AdaptersUnderway
 from serve_app.replica_choice.chooser import Call, ReplicaChooser
 from serve_app.replica_choice.places import places
 from serve_app.replica_choice.replies import inbox
@@ -40,6 +41,7 @@ class RemainingWorkRouter(LocalityMixin, MultiplexMixin, RequestRouter):  # type
         )
         self._inbox = inbox(self._deployment_id.app_name, self._deployment_id.name)
         self._places = places(self._deployment_id.app_name, self._deployment_id.name)
+        self._underway = AdaptersUnderway()
         # Serve names a call by an id of its own when it is completed.
         self._request_ids: dict[str, str] = {}
         self._broadcasts: dict[str, tuple[float, float]] = {}
@@ -67,6 +69,9 @@ class RemainingWorkRouter(LocalityMixin, MultiplexMixin, RequestRouter):  # type
     def on_request_routed(
         self, pending_request: PendingRequest, replica_id: ReplicaID, result: Any
     ) -> None:
+        adapter = pending_request.metadata.multiplexed_model_id
+        if adapter:
+            self._underway.sent(adapter, replica_id.unique_id, time.monotonic())
         call = _call(pending_request)
         if call is None:
             return
@@ -104,10 +109,12 @@ class RemainingWorkRouter(LocalityMixin, MultiplexMixin, RequestRouter):  # type
 
     def _eligible(self, pending_request: PendingRequest | None) -> set[ReplicaID]:
         """Serve's own narrowing: by loaded adapter, else by place."""
-        narrow = self.apply_locality_routing
-        if pending_request is not None and pending_request.metadata.multiplexed_model_id:
-            narrow = self.apply_multiplex_routing
+        adapter = "" if pending_request is None else pending_request.metadata.multiplexed_model_id
+        narrow = self.apply_multiplex_routing if adapter else self.apply_locality_routing
         eligible: set[ReplicaID] = narrow(pending_request=pending_request)
+        if adapter and not self._multiplexed_model_id_to_replica_ids.get(adapter):
+            loading = self._underway.replica_for(adapter, time.monotonic())
+            return {one for one in self._replicas if one.unique_id == loading} or eligible
         return eligible
 
     def _two(self, by_name: dict[str, RunningReplica]) -> list[RunningReplica]:
@@ -130,6 +137,8 @@ class RemainingWorkRouter(LocalityMixin, MultiplexMixin, RequestRouter):  # type
     def _book(self, replica: str, call: Call, pending: PendingRequest, now: float) -> None:
         self._request_ids[pending.metadata.internal_request_id] = call.request_id
         self._chooser.sent(replica, call, now)
+        if pending.metadata.multiplexed_model_id:
+            self._underway.sent(pending.metadata.multiplexed_model_id, replica, now)
         booked = (pending.metadata.internal_request_id, call.request_id, replica)
         pending.future.add_done_callback(partial(self._unbook_if_cancelled, *booked))
 

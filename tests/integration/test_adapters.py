@@ -79,6 +79,24 @@ def test_calls_go_to_the_replica_that_has_the_adapter(http: httpx.Client) -> Non
     assert replicas == {home}
 
 
+def test_calls_of_a_new_adapter_all_go_where_the_first_one_went(
+    http: httpx.Client, folder: Path
+) -> None:
+    # Given adapters that no replica has loaded
+    for i in range(5):
+        an_adapter(folder, f"fresh-{i}")
+
+    # When each is asked for several times at once, before news of the first call can be back
+    homes = []
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for i in range(5):
+            replies = pool.map(lambda model: ask(http, model), [f"small:fresh-{i}"] * 4)
+            homes.append({reply.json()["system_fingerprint"] for reply in replies})
+
+    # Then one replica loaded it
+    assert [len(home) for home in homes] == [1] * 5
+
+
 def test_more_adapters_than_places_are_all_answered(http: httpx.Client, folder: Path) -> None:
     # Given six adapters on four places, half of them new since the tier started
     models = [f"small:{name}" for name in (*NAMES, *(f"new-{i}" for i in range(3)))]

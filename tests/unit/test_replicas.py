@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from deployments.messages import EngineCall, Load
 from deployments.work import WorkInHand, predicted_work_s
+from serve_app.replica_choice.adapters import AdaptersUnderway
 from serve_app.replica_choice.chooser import Call, ReplicaChooser
 from serve_app.replica_choice.delay import delay_s
 from serve_app.replica_choice.others import Others, OthersLoad
@@ -361,6 +362,15 @@ def test_what_was_written_longest_ago_is_forgotten_first() -> None:
     for key in ("a", "b", "a", "c"):
         recent.put(key, 1)
     assert (recent.get("a"), recent.get("b"), len(recent)) == (1, None, 2)
+
+
+def test_an_adapters_last_replica_is_remembered_for_as_long_as_news_of_it_may_take() -> None:
+    underway = AdaptersUnderway()
+    underway.sent("legal", "a", 100.0)
+    underway.sent("legal", "b", 101.0)
+    assert underway.replica_for("legal", 105.9) == "b"
+    assert underway.replica_for("legal", 106.0) is None
+    assert underway.replica_for("other", 101.0) is None
 
 
 def test_tier_and_router_of_a_deployment_share_an_inbox() -> None:
