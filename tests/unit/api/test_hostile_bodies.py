@@ -143,6 +143,20 @@ def test_a_pattern_that_explodes_is_refused(field: str, pattern: str) -> None:
         {"enum": ["x" * 70_000]},
         {"maxItems": "many"},
         "not json",
+        {"default": {"pattern": "(a{1000}){1000}"}, "$ref": "#/default"},
+        {"properties": {"pattern": "(a{1000}){1000}"}, "$ref": "#/properties"},
+        {
+            "items": {"$ref": "#/$defs/a"},
+            "$defs": {
+                "a": {"maxItems": 9999, "items": {"$ref": "#/$defs/b"}},
+                "b": {"maxItems": 9999, "items": {"maxItems": 9}},
+            },
+        },
+        {
+            "$ref": "#/$defs/0",
+            "$defs": {str(i): {"anyOf": [{"$ref": f"#/$defs/{i + 1}"}] * 2} for i in range(40)},
+        },
+        '{"items": ' * 900 + "{}" + "}" * 900,
     ],
 )
 @pytest.mark.parametrize("where", ["guided_json", "response_format", "tools"])
@@ -155,6 +169,41 @@ def test_a_schema_that_explodes_is_refused(where: str, schema: Any) -> None:
     with pytest.raises(InvalidRequest) as error:
         parsed(**{where: fields[where]})
     assert (error.value.param or "").startswith(where)
+
+
+@pytest.mark.parametrize("where", ["guided_json", "response_format", "tools"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"pattern": {"type": "string"}, "$ref": {"type": "string"}}},
+        {"$defs": {"maxItems": {"type": "integer"}}, "properties": {"a": {"type": "string"}}},
+        {"properties": {"properties": {"type": "object"}, "patternProperties": {"type": "array"}}},
+        {"properties": {"a": {"enum": [{"pattern": 3}], "default": {"maxItems": "many"}}}},
+        {"properties": {name: {"type": "string", "maxLength": 2000} for name in "abcdef"}},
+        {
+            "$ref": "#/$defs/node",
+            "$defs": {
+                "node": {
+                    "properties": {"next": {"$ref": "#/$defs/node"}, "name": {"maxLength": 2000}}
+                }
+            },
+        },
+    ],
+)
+def test_a_schema_is_not_refused_for_its_names_values_or_siblings(where: str, schema: Any) -> None:
+    fields: dict[str, Any] = {
+        "guided_json": schema,
+        "response_format": {"type": "json_schema", "json_schema": {"schema": schema}},
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}],
+    }
+    assert where in parsed(**{where: fields[where]}).ask.body
+
+
+@pytest.mark.parametrize("inside", ["properties", "$defs", "dependentSchemas", "patternProperties"])
+def test_a_pattern_that_explodes_is_found_wherever_schemas_are(inside: str) -> None:
+    schema: dict[str, Any] = {inside: {"properties": {"items": {"pattern": "(a{1000}){1000}"}}}}
+    with pytest.raises(InvalidRequest, match="pattern"):
+        parsed(guided_json=schema)
 
 
 def test_usual_structures_are_taken() -> None:
