@@ -24,7 +24,7 @@ def require_class(key: Key, slo_class: str | None, source: str) -> None:
     """
     if key.classes is None:
         return
-    if slo_class is None and source in _OWN_OBJECTIVES:
+    if source in _OWN_OBJECTIVES:
         raise NotPermitted(
             "slo: this API key may not set objectives of its own. It may use the classes "
             f"{_listed(key.classes)}, as `auto:CLASS` or by `x-slo-class`.",

@@ -15,7 +15,7 @@ from serve_app.access.keys.key import Key
 from serve_app.access.rights import require_class, require_model
 from serve_app.access.settings import InputConfig
 from serve_app.api.parsing.contents.messages import require_messages
-from serve_app.api.parsing.contents.prompts import require_prompt
+from serve_app.api.parsing.contents.prompts import num_prompts, require_prompt
 from serve_app.api.parsing.contents.sampling import require_sampling
 from serve_app.api.parsing.contents.shape import require_shape
 from serve_app.api.parsing.contents.structure import require_structure
@@ -106,7 +106,7 @@ def parse_ask(
         min_tokens=integer(body, "min_tokens", minimum=0, maximum=config.input.max_output_tokens)
         or 0,
         expected_output_tokens=objective.expected_output_tokens,
-        sequences=integer(body, "n", minimum=1, maximum=config.input.max_n) or 1,
+        sequences=_sequences(endpoint, body, config.input),
         is_length_fixed=boolean(body, "ignore_eos"),
         is_streamed=is_streamed,
         task=_task(headers, config),
@@ -138,6 +138,12 @@ def _max_tokens(endpoint: Endpoint, body: dict[str, Any], most: int) -> int | No
     if asked is None and older is None and endpoint == "completions":
         return _COMPLETIONS_MAX_TOKENS
     return older if asked is None else asked
+
+
+def _sequences(endpoint: Endpoint, body: dict[str, Any], limits: InputConfig) -> int:
+    """Replies in all: `n` to every prompt."""
+    each = integer(body, "n", minimum=1, maximum=limits.max_n) or 1
+    return each * (num_prompts(body["prompt"]) if endpoint == "completions" else 1)
 
 
 def _priority(priority: Any, service_tier: Any) -> int | None:

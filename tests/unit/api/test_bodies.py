@@ -124,3 +124,22 @@ def test_a_key_is_held_to_its_models() -> None:
     key, _ = a_key(models=["small"])
     with pytest.raises(NotPermitted, match="'auto'"):
         parse_ask("chat", {"messages": HELLO}, {}, a_config(), arrived_at_s=0.0, key=key)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "number"),
+    [("Once", 1), (["Once"], 1), (["Once", "upon", "a"], 3), ([1, 2, 3], 1), ([[1, 2], [3]], 2)],
+)
+def test_every_prompt_of_a_list_is_a_reply_of_its_own(prompt: Any, number: int) -> None:
+    assert parsed("completions", prompt=prompt).ask.sequences == number
+    assert parsed("completions", prompt=prompt, n=2).ask.sequences == 2 * number
+
+
+@pytest.mark.parametrize(("headers", "slo"), [({}, {"e2e_ms": 1}), ({"x-slo-e2e-ms": "1"}, None)])
+def test_a_key_of_classes_may_not_put_its_own_limits_into_one(
+    headers: dict[str, str], slo: dict[str, Any] | None
+) -> None:
+    key, _ = a_key(classes=["whatsapp"])
+    body = {"messages": HELLO, "model": "auto:whatsapp", "slo": slo}
+    with pytest.raises(NotPermitted, match="objectives of its own"):
+        parse_ask("chat", body, headers, a_config(), arrived_at_s=0.0, key=key)

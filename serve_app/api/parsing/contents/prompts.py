@@ -31,6 +31,15 @@ def require_prompt(body: dict[str, Any], limits: InputConfig) -> None:
         )
 
 
+def num_prompts(prompt: Any) -> int:
+    """How many prompts a checked `prompt` holds; each is answered by itself.
+
+    >>> num_prompts(["Once", "upon"]), num_prompts([1, 2, 3])
+    (2, 1)
+    """
+    return 1 if isinstance(prompt, str) or _are_token_ids(prompt) else len(prompt)
+
+
 def _are_token_ids(prompt: Any) -> bool:
     return isinstance(prompt, list) and all(
         type(token) is int and 0 <= token <= _LARGEST_TOKEN_ID for token in prompt
