@@ -59,9 +59,14 @@ def adapter_names(folder: Path) -> list[str]:
     )  # fmt: skip
 
 
+def is_adapter_name(name: str) -> bool:
+    """Whether an adapter can be called so; `..` and `a/b` are no names."""
+    return _NAME.fullmatch(name) is not None
+
+
 def has_adapter(folder: Path, name: str) -> bool:
-    """Whether the folder has an adapter of this name; `..` and `a/b` are no names."""
-    return _NAME.fullmatch(name) is not None and (folder / name / CONFIG).is_file()
+    """Whether the folder has an adapter of this name."""
+    return is_adapter_name(name) and (folder / name / CONFIG).is_file()
 
 
 def find_adapter(folder: Path, model_id: str) -> Adapter:

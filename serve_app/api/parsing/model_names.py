@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.adapters import adapter_names, has_adapter
+from deployments.adapters import adapter_names, has_adapter, is_adapter_name
 from deployments.local_models import resolve_source
 from deployments.spec import TierSpec
 from serve_app.api.parsing.fields import shown
@@ -45,7 +45,7 @@ def read_model_name(name: Any, config: AppConfig) -> Named:
         slo_class = chosen.removeprefix(_AUTO).removeprefix(":") or None
         return Named(None, slo_class, adapter or None, _having(adapter, config.llm_configs))
     tier, _, adapter = name.rpartition(":")
-    if tier in tiers and tiers[tier].lora_config is not None:
+    if tier in tiers and tiers[tier].lora_config is not None and is_adapter_name(adapter):
         return Named(pinned_tier=tier, adapter=adapter)
     raise _unknown(name, config)
 
@@ -76,7 +76,7 @@ def _having(adapter: str, tiers: Sequence[TierSpec]) -> frozenset[str] | None:
 
 
 def _may_have(tier: TierSpec, adapter: str) -> bool:
-    if tier.lora_config is None:
+    if tier.lora_config is None or not is_adapter_name(adapter):
         return False
     folder = _folder(tier)
     # A bucket, or a folder of another node: the tier will say.

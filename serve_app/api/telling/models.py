@@ -21,8 +21,7 @@ async def models(request: Request) -> Response:
     service = service_of(request)
     tiers = [_tier_card(service, tier) for tier in service.states]
     tiers += _adapter_cards(service).values()
-    names = ["auto", *(f"auto:{name}" for name in service.config.slo_classes)]
-    cards = tiers + [_virtual_card(service, name) for name in names]
+    cards = tiers + [_virtual_card(service, name) for name in _virtual_names(service)]
     key = key_of(request)
     if key is not None and key.models is not None:
         cards = [card for card in cards if card["id"] in key.models]
@@ -37,11 +36,15 @@ async def model(request: Request) -> Response:
         return JsonResponse(_tier_card(service, name))
     if name in (adapters := _adapter_cards(service)):
         return JsonResponse(adapters[name])
-    if name == "auto" or name.removeprefix("auto:") in service.config.slo_classes:
+    if name in _virtual_names(service):
         return JsonResponse(_virtual_card(service, name))
     raise UnknownModel(
         f"The model {shown(name)} does not exist. /v1/models lists those that do.", param="model"
     )
+
+
+def _virtual_names(service: Service) -> list[str]:
+    return ["auto", *(f"auto:{name}" for name in service.config.slo_classes)]
 
 
 def _tier_card(service: Service, tier: str) -> dict[str, Any]:

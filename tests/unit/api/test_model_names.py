@@ -53,3 +53,10 @@ def test_an_adapter_that_appears_later_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["s3://bucket/adapters", "/a/folder/of/another/node"])
 def test_where_the_router_cannot_look_the_tier_may_have_it(place: str) -> None:
     assert read_model_name("auto+any", a_config(place)).tiers == {"small"}
+
+
+@pytest.mark.parametrize("name", ["small:", "small:../x", "auto+a/b", "small:" + "a" * 1000])
+def test_what_no_adapter_can_be_called_never_reaches_a_tier(name: str) -> None:
+    with pytest.raises(UnknownModel) as error:
+        read_model_name(name, a_config("s3://bucket/adapters"))
+    assert len(error.value.message) < 1000
