@@ -80,12 +80,17 @@ class _Slots:
 
 @dataclass(slots=True)
 class _Account:
-    """One key. contested_at_s: when somebody was last refused for what others held idle."""
+    """One key. contested_at_s: when somebody was last refused for what others held idle.
+
+    usd_numbers: of the last amount that was charged, by router; kept when one falls silent, whose
+    last answer may be the one that was lost.
+    """
 
     requests: _Rate = field(default_factory=_Rate)
     tokens: _Rate = field(default_factory=_Rate)
     slots: _Slots = field(default_factory=_Slots)
     contested_at_s: float = -math.inf
+    usd_numbers: dict[str, int] = field(default_factory=dict)
 
     def forget(self, router: str, now: float) -> None:
         self.requests.forget(router, now)
@@ -130,7 +135,9 @@ class Books:
         for age_s, tokens in report.refunds:
             account.tokens.window.refund(tokens, age_s=age_s, now=now)
         account.requests.window.add(report.requests.spent, now=now)
-        self.spend.add(key_id, report.usd, self._today())
+        if report.usd_number != account.usd_numbers.get(router, 0):
+            account.usd_numbers[router] = report.usd_number
+            self.spend.add(key_id, report.usd, self._today())
         limits = report.limits
         shares = (
             account.requests.share(router, report.requests, limits.requests_per_minute, now),

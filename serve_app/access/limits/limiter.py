@@ -81,6 +81,9 @@ class Limiter:
             for wallet in self._wallets.values():
                 wallet.is_contested = True
             await self._round()
+            # What was spent behind an amount whose answer was still awaited.
+            if any(wallet.usd for wallet in self._wallets.values()):
+                await self._round()
 
     async def _fetch(self, wallet: Wallet, tokens: int) -> None:
         """Waits until the leases cover the request, or raises what refuses it."""
@@ -136,7 +139,8 @@ class Limiter:
                 reports = {key_id: report for key_id, (report, *_) in told.items()}
                 renewed = await self._counters.renew(reports)
                 for key_id, lease in renewed.leases.items():
-                    self._wallets[key_id].renewed(lease, *told[key_id], is_shared=renewed.is_shared)
+                    _, *kept = told[key_id]
+                    self._wallets[key_id].renewed(lease, *kept, is_shared=renewed.is_shared)
         finally:
             for done in waiting:
                 if not done.done():

@@ -44,7 +44,8 @@ class Report:
 
     refunds: (seconds ago, tokens) that were charged and not used. running: requests in flight.
     slots_kept: requests it keeps places for, running ones included. slots_needed: more of them
-    that wait. usd: spent since its last report.
+    that wait. usd: spent. usd_number: of this amount, which is told again under the same number
+    until an answer has come: one that was only late must not be charged twice.
     """
 
     limits: Limits
@@ -55,6 +56,7 @@ class Report:
     slots_kept: int = 0
     slots_needed: int = 0
     usd: float = 0.0
+    usd_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

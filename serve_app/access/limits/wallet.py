@@ -14,7 +14,8 @@ class Wallet:
     """All leases of one key.
 
     slots: requests that may run at once. used_at_s: when it was last taken from. denied_until_s:
-    until then the counters need not be asked again.
+    until then the counters need not be asked again. usd: spent and not told yet. usd_told: told,
+    by the number `usd_number`, and not known to have arrived.
     """
 
     limits: Limits
@@ -26,6 +27,8 @@ class Wallet:
     slots_needed: int = 0
     slots_share: Share | None = None
     usd: float = 0.0
+    usd_told: float = 0.0
+    usd_number: int = 0
     usd_spent: float = 0.0
     refunds: list[tuple[float, int]] = field(default_factory=list)
     is_contested: bool = False
@@ -67,6 +70,9 @@ class Wallet:
         if is_idle:
             self.slots = min(self.slots, self.running + self.slots_needed)
         self.slots = max(self.slots, self.running)
+        if self.usd and not self.usd_told:
+            self.usd_told, self.usd = self.usd, 0.0
+            self.usd_number += 1
         report = Report(
             limits=self.limits,
             requests=self.requests.claim(self.limits.requests_per_minute, is_idle=is_idle),
@@ -75,16 +81,15 @@ class Wallet:
             running=self.running,
             slots_kept=self.slots,
             slots_needed=max(0, self.running + self.slots_needed - self.slots),
-            usd=self.usd,
+            usd=self.usd_told,
+            usd_number=self.usd_number,
         )
         self.refunds.clear()
-        self.usd = 0.0
         return report, self.requests.kept, self.tokens.kept
 
     def renewed(
         self,
         lease: Lease,
-        reported: Report,
         requests_kept: int,
         tokens_kept: int,
         *,
@@ -97,9 +102,7 @@ class Wallet:
         if lease.slots is not None:
             self.slots = lease.slots.kept
         if is_shared:
-            self.usd_spent = lease.usd_spent
-        else:
-            self.usd += reported.usd
+            self.usd_spent, self.usd_told = lease.usd_spent, 0.0
         self.is_contested = lease.is_contested
         self.is_known = True
 
@@ -116,7 +119,8 @@ class Wallet:
         """Nothing to tell and nothing held: need not be renewed."""
         return not (
             self.running or self.slots or self.requests.kept or self.tokens.kept
-            or self.requests.spent or self.tokens.spent or self.usd or self.refunds
+            or self.requests.spent or self.tokens.spent or self.refunds
+            or self.usd or self.usd_told
             or self.slots_needed or self.requests.need or self.tokens.need
         )  # fmt: skip
 
@@ -142,7 +146,7 @@ class Wallet:
 
     @property
     def usd_this_month(self) -> float:
-        return self.usd_spent + self.usd
+        return self.usd_spent + self.usd_told + self.usd
 
     @property
     def is_budget_spent(self) -> bool:

@@ -19,7 +19,10 @@ def a_key(secret: str | None = None, **changes: Any) -> tuple[Key, str]:
 
 
 class SharedCounters:
-    """The books that several routers share, on a clock that a test moves."""
+    """The books that several routers share, on a clock that a test moves.
+
+    is_mute: they take what they are told, and nobody hears their answer.
+    """
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,12 +30,16 @@ class SharedCounters:
         self.books = Books(lambda: self.today)
         self.num_calls = 0
         self.is_down = False
+        self.is_mute = False
 
     async def renew(self, router: str, reports: Mapping[str, Report]) -> Mapping[str, Lease]:
         self.num_calls += 1
         if self.is_down:
             raise ConnectionError("gone")
-        return self.books.renew(router, reports, now=self.now)
+        leases = self.books.renew(router, reports, now=self.now)
+        if self.is_mute:
+            raise TimeoutError
+        return leases
 
     def router(self, name: str) -> Limiter:
         return Limiter(self, name, lambda: self.now)

@@ -228,3 +228,21 @@ def test_a_month_begins_at_nothing() -> None:
     assert until_next_month_s(datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == 60.0
     with pytest.raises(ValueError):
         spend.restore(b"[]")
+
+
+async def test_what_was_told_in_vain_is_charged_once() -> None:
+    # Given counters that take a report, and whose answer is lost
+    counters = SharedCounters()
+    router = counters.router("a")
+    key, _ = a_key(usd_per_month=100.0)
+    (await router.admit(key, 1)).settle(1, usd=5.0)
+    counters.is_mute = True
+    await router._round()
+    # When more is spent, and they answer again
+    (await router.admit(key, 1)).settle(1, usd=2.0)
+    await router._round()
+    counters.is_mute = False
+    await router._round()
+    await router._round()
+    # Then nothing is charged twice, and nothing is lost
+    assert counters.books.usage(counters.now)[key.id]["usd_this_month"] == 7.0
