@@ -10,6 +10,7 @@ TandemError                     500  internal_error
 ├── NotPermitted                403  insufficient_permissions
 ├── UnknownModel                404  model_not_found
 ├── DeadlineExceeded            408  deadline_exceeded
+│   └── NotBegun                408  deadline_exceeded
 ├── BodyTooSlow                 408  body_too_slow
 ├── BodyTooLarge                413  body_too_large
 ├── SloInfeasible               422  slo_infeasible
@@ -112,6 +113,10 @@ class DeadlineExceeded(TandemError):
     status = 408
     code = "deadline_exceeded"
     dropped_reason = "rejected-ttl-expired"
+
+
+class NotBegun(DeadlineExceeded):
+    """It came while the request waited for a tier."""
 
 
 class BodyTooLarge(TandemError):

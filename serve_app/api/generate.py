@@ -112,8 +112,10 @@ async def _streamed(request: Request, service: Service, parsed: Parsed, visit: V
             raise
 
     async def ended() -> None:
-        await stream.aclose()
-        visit.close(record)
+        try:
+            await stream.aclose()
+        finally:
+            visit.close(record)
 
     events = with_error_event(cast(AsyncGenerator[bytes, None], stream))
     return EventStreamResponse(events, _headers(request, record, parsed, visit), ended)

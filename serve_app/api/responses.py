@@ -96,8 +96,10 @@ class EventStreamResponse(Response):
                 await send({"type": "http.response.body", "body": event, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            await self._events.aclose()
-            await self._ended()
+            try:
+                await self._events.aclose()
+            finally:
+                await self._ended()
 
 
 async def with_error_event(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -47,8 +47,11 @@ class Journey:
 
     @property
     def suffix(self) -> str:
-        """Tells its tries apart, for an engine that may still have an earlier one."""
-        return f"-{self.num_retries}" if self.num_retries else ""
+        """Tells its tries apart, for an engine that may still have an earlier one.
+
+        With a sign that no caller's own id has.
+        """
+        return f"~{self.num_retries}" if self.num_retries else ""
 
     @property
     def last_failed(self) -> str | None:

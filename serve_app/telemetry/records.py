@@ -39,7 +39,8 @@ class RequestRecord:
     """Times on the dispatcher's monotonic clock, in seconds; None until they happened.
 
     trace_headers: what the engine is given so that its spans join the trace. outcome_of_tier: how
-    the call to the tier ended, None when it said nothing.
+    the call to the tier ended, None when it said nothing. num_events: of a stream, passed on so
+    far; each is a token or more.
     """
 
     ask: Ask
@@ -51,6 +52,7 @@ class RequestRecord:
     first_token_at_s: float | None = None
     finished_at_s: float | None = None
     usage: Usage | None = None
+    num_events: int = 0
     outcome_of_tier: Outcome | None = None
     is_insured: bool = False
     attempts: int = 1

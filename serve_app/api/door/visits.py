@@ -9,11 +9,12 @@ from serve_app.access.keys.key import Key
 from serve_app.access.limits.limiter import Limiter
 from serve_app.access.limits.permit import Permit
 from serve_app.asks import Ask
-from serve_app.errors import TandemError
+from serve_app.errors import ClientGone, DeadlineExceeded, NotBegun, TandemError
 from serve_app.telemetry.records import RequestRecord
 
 _CHARACTERS_PER_TOKEN = 4
-_REFUSALS = (400, 422, 429, 503)
+# The caller ended these himself, by leaving or by his own deadline; all others are ours.
+_LEFT = (DeadlineExceeded.status, ClientGone.status)
 
 
 class Visits:
@@ -68,12 +69,10 @@ class Visits:
             # What was used is not known, and leaving early must not be a way to use it for nothing.
             visit.permit.settle(None)
             return
-        usage = record.usage
-        tokens = usage["prompt_tokens"] + usage["completion_tokens"] if usage else None
-        visit.permit.settle(tokens, self._cost_usd(record))
+        visit.permit.settle(self._used_tokens(record), self._cost_usd(record))
 
     def refused(self, visit: "Visit") -> None:
-        """Ends a visit that never reached a tier: it used nothing."""
+        """Ends a visit that was refused or failed: its caller got nothing."""
         if visit.permit is not None:
             visit.permit.settle(0)
         self._ids.discard(visit.ask.request_id)
@@ -90,6 +89,13 @@ class Visits:
         output = ask.max_tokens or ask.expected_output_tokens or self._usual_output_tokens
         return _prompt_tokens(ask.body) + ask.sequences * output
 
+    def _used_tokens(self, record: RequestRecord) -> int:
+        """As the engine counted them; of a stream that was left or broke, what is known of it."""
+        if record.usage is not None:
+            return record.usage["prompt_tokens"] + record.usage["completion_tokens"]
+        said = _prompt_tokens(record.ask.body) + record.num_events
+        return max(said, self._estimated_tokens(record.ask))
+
     def _cost_usd(self, record: RequestRecord) -> float:
         """Its share of the replica's time, by the tier's price per hour.
 
@@ -101,7 +107,9 @@ class Visits:
             return 0.0
         time, usage = candidate.forecast.time, record.usage
         sequences = record.ask.sequences
-        tokens = usage["completion_tokens"] / sequences if usage else candidate.output_tokens
+        tokens = max(record.num_events / sequences, candidate.output_tokens)
+        if usage is not None:
+            tokens = usage["completion_tokens"] / sequences
         seconds = (time.e2e_s(tokens) - time.wait_s) * sequences / max(1.0, time.batch)
         return self._usd_per_hour.get(candidate.tier, 0.0) / 3600 * seconds
 
@@ -127,10 +135,10 @@ class Visit:
         try:
             yield
         except TandemError as error:
-            if error.status in _REFUSALS:
-                self._visits.refused(self)
-            else:
+            if error.status in _LEFT and not isinstance(error, NotBegun):
                 self.close(None)
+            else:
+                self._visits.refused(self)
             raise
         except BaseException:
             self.close(None)

@@ -9,14 +9,14 @@ from serve_app.dispatch.deciding.attempt import Attempt
 from serve_app.dispatch.deciding.detours import Detours
 from serve_app.dispatch.deciding.prompt_lengths import PromptLengths
 from serve_app.dispatch.deciding.waiting_room import WaitingRoom
-from serve_app.errors import DeadlineExceeded, Saturated, ShuttingDown, Unavailable
+from serve_app.errors import NotBegun, Saturated, ShuttingDown, Unavailable
 from serve_app.prompts import PromptCounter
 from serve_app.resilience.journey import Journey
 from serve_app.resilience.safeguards import Safeguards
 from serve_app.routing.decision import Candidate, Decision, Reason
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.state import TierState
-from serve_app.routing.types import RoutingRequest
+from serve_app.routing.types import RoutingRequest, Slo
 from serve_app.telemetry.records import RequestRecord
 
 _SHORTEST_WAIT_S = 0.01
@@ -89,14 +89,15 @@ class Routes:
             request = ask.routing_request(prompt_tokens, now=now, is_returning=is_expected)
             if journey.is_retry:
                 # It was admitted once; time that failures took from it is no reason to refuse it.
-                request = replace(request, slo=replace(request.slo, on_infeasible=("degrade",)))
+                request = replace(request, slo=_without_refusals(request.slo))
             decision = self._around(request, journey.left_tiers, now, journey.last_failed)
             if is_new:
                 # Once, however often it is decided anew while it waits.
                 self._chooser.wanted(request, decision, now=now)
                 is_new = False
             if decision.is_queued and not self._room.is_full:
-                await self._room.wait(ask.due_at_s, patience_s=_patience_s(decision))
+                self._require_time(ask, "No tier could begin it in time")
+                await self._room.wait(ask.due_at_s, patience_s=self._patience_s(ask, decision))
                 continue
             try:
                 candidate = self._admitted(request, decision, record, journey, now)
@@ -107,10 +108,21 @@ class Routes:
                 if not self._may_recover(ask, now - waited_since_s):
                     raise
             await self._room.pause(_RECOVERY_POLL_S)
-            if self._clock() - ask.arrived_at_s >= ask.deadline_s:
-                raise DeadlineExceeded(
-                    f"No tier came back within the hard deadline of {ask.deadline_s:g} s."
-                )
+            self._require_time(ask, "No tier came back in time")
+
+    def _require_time(self, ask: Ask, why_not: str) -> None:
+        """Raises NotBegun when the hard deadline has come."""
+        if self._clock() - ask.arrived_at_s >= ask.deadline_s:
+            raise NotBegun(f"{why_not}: the hard deadline was {ask.deadline_s:g} s.")
+
+    def _patience_s(self, ask: Ask, decision: Decision) -> float:
+        """How long waiting can help: until even an idle tier would be too late."""
+        left_s = ask.deadline_s - (self._clock() - ask.arrived_at_s)
+        wanted = decision.wanted
+        if wanted is not None and decision.slo.e2e_ms is not None:
+            still_s = decision.slo.e2e_ms / 1000 - wanted.elapsed_s - wanted.idle_bound_s
+            left_s = min(left_s, still_s)
+        return min(_LONGEST_WAIT_S, max(_SHORTEST_WAIT_S, left_s))
 
     def _may_recover(self, ask: Ask, waited_s: float) -> bool:
         """Whether a tier may be back in time: one that ran before, or that starts when wanted."""
@@ -159,10 +171,7 @@ class Routes:
         return record.candidate
 
 
-def _patience_s(decision: Decision) -> float:
-    """How long waiting can help: until even an idle tier would be too late."""
-    wanted = decision.wanted
-    if wanted is None or decision.slo.e2e_ms is None:
-        return _LONGEST_WAIT_S
-    left_s = decision.slo.e2e_ms / 1000 - wanted.elapsed_s - wanted.idle_bound_s
-    return min(_LONGEST_WAIT_S, max(_SHORTEST_WAIT_S, left_s))
+def _without_refusals(slo: Slo) -> Slo:
+    """The objective of one that is answered in any case; shortened, where it asked for that."""
+    steps = tuple(step for step in slo.on_infeasible if step in ("fit", "degrade"))
+    return replace(slo, on_infeasible=(*steps, "degrade"))

@@ -39,6 +39,11 @@ class WaitingRoom:
                 await woken.wait()
         except TimeoutError:
             return
+        except asyncio.CancelledError:
+            if woken.is_set():
+                # What he was woken for is the next one's.
+                self.wake()
+            raise
         finally:
             self.num_waiting -= 1
             # Whoever left unwoken is passed over when his turn comes.

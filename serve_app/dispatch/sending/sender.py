@@ -17,6 +17,7 @@ from serve_app.routing.live.facts import Outcome
 from serve_app.telemetry.records import RequestRecord
 
 _INSURANCE_MARGIN_S = 0.02
+_END_OF_EVENT = b"\n\n"
 
 
 class Tier(Protocol):
@@ -77,6 +78,7 @@ class Sender:
             async with aclosing(self._tiers[attempt.tier].stream(call)) as messages:
                 async for message in messages:
                     if isinstance(message, bytes):
+                        record.num_events += message.count(_END_OF_EVENT)
                         if data := part.passed(message):
                             yield data
                         continue
@@ -87,6 +89,7 @@ class Sender:
                     elif record.first_token_at_s is None:
                         record.first_token_at_s = self._clock()
                         yield record
+                    record.num_events += message["data"].count(_END_OF_EVENT)
                     if data := part.passed(message["data"]):
                         yield data
 
@@ -95,7 +98,7 @@ class Sender:
         record, ask = safe.record, safe.record.ask
         limit_s = (ask.slo.e2e_ms or 0.0) / 1000 - _INSURANCE_MARGIN_S
         winner = await first_good(
-            self._complete(replace(safe, candidate=better, label="-insured")),
+            self._complete(replace(safe, candidate=better, label="~insured")),
             self._complete(safe),
             within_s=max(0.0, limit_s - (self._clock() - ask.arrived_at_s)),
         )

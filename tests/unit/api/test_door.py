@@ -13,7 +13,14 @@ from starlette.routing import Route
 from serve_app.access.keys.ring import KeyRing
 from serve_app.api.door.guard import Guard, key_of
 from serve_app.api.door.visits import Visits
-from serve_app.errors import DeadlineExceeded, Saturated, SloInfeasible
+from serve_app.errors import (
+    DeadlineExceeded,
+    EngineRejected,
+    NotBegun,
+    Saturated,
+    SloInfeasible,
+    TierFailed,
+)
 from serve_app.telemetry.records import RequestRecord
 from tests.unit.access.builders import SharedCounters, a_key
 from tests.unit.builders import an_ask
@@ -143,9 +150,10 @@ async def test_a_finished_reply_is_charged_what_it_used(served: Served) -> None:
 @pytest.mark.parametrize(
     "refusal",
     [Saturated("x", retry_after_s=1.0),
-     SloInfeasible("x", smallest_e2e_ms=1, largest_output_tokens=1)],
+     SloInfeasible("x", smallest_e2e_ms=1, largest_output_tokens=1),
+     EngineRejected("no such adapter", status=404), TierFailed("x"), NotBegun("x")],
 )  # fmt: skip
-async def test_a_refused_request_is_charged_nothing(served: Served, refusal: Exception) -> None:
+async def test_who_gets_no_answer_is_charged_nothing(served: Served, refusal: Exception) -> None:
     visit = await served.visits.open(served.key, an_ask(max_tokens=500))
     with pytest.raises(type(refusal)), visit.closing_on_error():
         raise refusal
@@ -168,3 +176,14 @@ async def test_two_requests_of_one_id_get_two() -> None:
     assert (first.ask.request_id, second.ask.request_id) == ("order-7", "order-7.2")
     first.close(None)
     assert (await visits.open(None, an_ask("order-7"))).ask.request_id == "order-7"
+
+
+async def test_a_stream_that_is_left_is_charged_what_it_said(served: Served) -> None:
+    # Given a stream whose caller said nothing of its length, and that said more than usual
+    visit = await served.visits.open(served.key, an_ask(max_tokens=None, is_streamed=True))
+    record = RequestRecord(visit.ask)
+    record.num_events = 700
+    # When its caller leaves before the engine's last word
+    visit.close(record)
+    # Then it was no way to get them for the price of a usual reply
+    assert 700 <= await served.used() < 800

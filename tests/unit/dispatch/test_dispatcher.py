@@ -41,7 +41,9 @@ class TierInMemory:
     def __init__(self, behaviour: str = "answer") -> None:
         self.behaviour = behaviour
         self.calls: list[EngineCall] = []
+        self.faults: list[EngineRejected] = []
         self.was_cancelled = False
+        self.num_hanging = asyncio.Semaphore(0)
 
     async def complete(self, call: EngineCall) -> Reply:
         self.calls.append(call)
@@ -52,7 +54,7 @@ class TierInMemory:
     async def stream(self, call: EngineCall) -> AsyncIterator[Head | bytes | Tail]:
         self.calls.append(call)
         await self._behave()
-        yield {"status": 200, "data": b"first", "load": LOAD}
+        yield {"status": 200, "data": b"first\n\n", "load": LOAD}
         if self.behaviour == "hang after first":
             await self._hang()
         yield b"second"
@@ -60,12 +62,15 @@ class TierInMemory:
         yield {"data": b"last", "usage": usage, "load": LOAD}
 
     async def _behave(self) -> None:
+        if self.faults:
+            raise self.faults.pop()
         if self.behaviour == "hang":
             await self._hang()
         if self.behaviour == "refuse":
             raise EngineRejected("no", status=400)
 
     async def _hang(self) -> None:
+        self.num_hanging.release()
         try:
             await asyncio.Event().wait()
         except (asyncio.CancelledError, GeneratorExit):
@@ -143,7 +148,7 @@ async def test_a_stream_starts_with_its_record_and_ends_with_the_engines_last_wo
     bench = Bench()
     items = [item async for item in bench.dispatcher.stream(an_ask(is_streamed=True))]
     assert isinstance(items[0], RequestRecord)
-    assert items[1:] == [b"first", b"second", b"last"]
+    assert items[1:] == [b"first\n\n", b"second", b"last"]
 
 
 async def test_a_caller_who_leaves_cancels_the_engine() -> None:
@@ -335,3 +340,49 @@ async def test_saying_that_one_was_refused_before_opens_no_door() -> None:
     for each in (ask, refused):
         with pytest.raises(SloInfeasible):
             await bench.dispatcher.complete(each)
+
+
+async def test_a_queued_ask_is_ended_by_its_hard_deadline() -> None:
+    # Given a full tier, and a caller who waits up to 2 s for what may take 60
+    bench = Bench("hang")
+    ledger = bench.states["large"].ledger
+    for number in range(16):
+        ledger.start(f"earlier{number}", Work(1, 1, 0.0, 20.0), now=0.0)
+    slo = Slo(e2e_ms=60_000, attainment=0.999999, on_infeasible=("queue", "reject"))
+    ask = an_ask(slo=slo, pinned_tier="large", max_tokens=900, is_length_fixed=True, deadline_s=2.0)
+    waiting = asyncio.create_task(bench.dispatcher.complete(ask))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    # When the 2 s are over
+    bench.now = 2.1
+    # Then it is not kept waiting for the other 58
+    with pytest.raises(DeadlineExceeded):
+        await asyncio.wait_for(waiting, timeout=5)
+    assert not bench.tiers["large"].calls
+
+
+async def test_a_retry_is_not_taken_for_another_request_of_such_a_name() -> None:
+    # Given a request that is tried again, and one whose caller calls it like that
+    bench = Bench("hang")
+    own = asyncio.create_task(bench.dispatcher.complete(an_ask("order-1")))
+    await asyncio.sleep(0)
+    bench.tiers["large"].faults = [EngineRejected("broken", status=500)]
+    retried = asyncio.create_task(bench.dispatcher.complete(an_ask("order", pinned_tier="large")))
+    for _ in (own, retried):
+        await asyncio.wait_for(bench.tiers["large"].num_hanging.acquire(), timeout=5)
+    assert bench.num_in_flight == 2
+    # When both end
+    for task in (own, retried):
+        task.cancel()
+    await asyncio.gather(own, retried, return_exceptions=True)
+    # Then neither is left behind
+    assert bench.states["large"].ledger.num_sequences == 0
+
+
+async def test_a_stream_that_is_left_is_known_by_the_events_it_said() -> None:
+    bench = Bench("hang after first")
+    async with aclosing(bench.dispatcher.stream(an_ask(is_streamed=True))) as stream:
+        record = await anext(stream)
+        await anext(stream)
+    assert isinstance(record, RequestRecord)
+    assert (record.usage, record.num_events) == (None, 1)

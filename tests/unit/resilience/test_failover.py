@@ -348,3 +348,20 @@ async def test_parts_of_replies_teach_nothing_about_whole_ones() -> None:
     _, record = await router.read()
     assert record.outcome_of_tier is None
     assert all(state.ledger.num_in_flight == 0 for state in router.states.values())
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_a_shortened_reply_stays_short_when_it_is_tried_again(is_streamed: bool) -> None:
+    # Given a reply that is shortened to be in time, and a tier that fails it
+    router = Router(large=CountingTier(a_death(), breaks_after=3), small=CountingTier(a_death()))
+    slo = Slo(e2e_ms=1500, on_infeasible=("fit",))
+    ask: dict[str, Any] = {"slo": slo, "max_tokens": 2000, "is_length_fixed": True}
+    # When it is tried again, whole or from where it broke
+    if is_streamed:
+        await router.read(**ask)
+    else:
+        await router.dispatcher.complete(an_ask(**ask))
+    # Then each engine is asked for what is in time
+    calls = [call for tier in router.tiers.values() for call in tier.calls]
+    assert len(calls) > 1
+    assert all(int(str(call["body"].get("max_tokens", 2000))) < 200 for call in calls)
