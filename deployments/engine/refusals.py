@@ -16,7 +16,9 @@ def error_of(err: Exception) -> dict[str, Any]:
     if isinstance(err, ValidationError):
         first = err.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        return _error(400, f"{field}: {first['msg']}", field)
+        # What is wrong with several fields together is said of none.
+        message = f"{field}: {first['msg']}" if field else first["msg"]
+        return _error(400, message, field or None)
     status = getattr(err, "http_status", None) or getattr(err, "status_code", None)
     if status is None and type(err).__module__.startswith("vllm.exceptions"):
         status = 400

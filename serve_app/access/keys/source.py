@@ -92,6 +92,7 @@ class Keys:
             if data is None:
                 raise KeysInvalid(f"nothing is at {self._place!r} any more")
             if data == self._seen:
+                self._is_failing = False
                 return
             self.ring, self._seen = KeyRing(read_keys(data)), data
         except (KeysInvalid, StorageFailed) as err:

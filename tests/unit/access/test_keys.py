@@ -169,3 +169,14 @@ def test_what_shows_the_router_needs_the_admin_right() -> None:
     require_admin(a_key(admin=True)[0], "/metrics")
     with pytest.raises(NotPermitted, match="--admin"):
         require_admin(a_key()[0], "/metrics")
+
+
+async def test_a_file_that_breaks_twice_is_logged_twice(caplog: pytest.LogCaptureFixture) -> None:
+    place = Place(a_key()[0])
+    whole = place.data
+    keys = watched(place)
+    for _ in range(2):
+        for data in (b"keys: 3", whole):
+            place.data = data
+            await keys.refresh()
+    assert sum("could not be read again" in record.message for record in caplog.records) == 2
