@@ -135,6 +135,15 @@ def test_our_policies_allow_what_aws_yaml_needs_and_no_star() -> None:
             assert "*" not in str(statement["Action"]), path
 
 
+@pytest.mark.parametrize("name", ["head", "worker"])
+def test_the_router_may_save_its_state_wherever_it_runs(name: str) -> None:
+    # It takes no CPUs, so Ray places it on any node.
+    statements = json.loads((CLUSTER / "iam" / f"{name}.json").read_text())["Statement"]
+    (writing,) = [entry for entry in statements if entry["Action"] == "s3:PutObject"]
+
+    assert writing["Resource"].endswith("/tandem-state/*")
+
+
 def test_a_policy_that_lacks_an_action_is_named(tmp_path: Path) -> None:
     (tmp_path / "iam").mkdir()
     policy = (CLUSTER / "iam" / "head.json").read_text().replace("iam:PassRole", "iam:GetRole")
@@ -170,3 +179,81 @@ def test_the_image_is_pinned_and_runs_as_nobody_special() -> None:
     version = re.search(r"UV_VERSION := (\S+)", makefile)
     assert version is not None
     assert f"uv=={version[1]}" in text
+
+
+def test_the_image_has_what_ray_up_and_kuberay_call_in_it() -> None:
+    text = (CLUSTER / "Dockerfile").read_text()
+    installed = set(re.findall(r"apt-get install([^&]*)&&", text)[0].split())
+
+    # KubeRay's liveness and readiness probes are `wget ... | grep success`.
+    assert {"procps", "rsync", "openssh-client", "wget"} <= installed
+
+
+def test_login_shells_in_the_image_find_ray() -> None:
+    # `ray up` runs `bash --login -c -i ...` in the container, and /etc/profile sets PATH anew.
+    text = (CLUSTER / "Dockerfile").read_text()
+    folder = re.findall(r"^ENV PATH=([^:]+):", text, flags=re.MULTILINE)
+
+    assert re.findall(r"echo 'PATH=([^:]+):\$PATH' > /etc/profile\.d/\w+\.sh", text) == folder
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp", "onprem"])
+def test_containers_of_workers_ask_for_their_gpus(name: str) -> None:
+    # The image is none of NVIDIA's, and without it their runtime does as runc does.
+    docker = loaded(CLUSTER / f"{name}.yaml")["docker"]
+
+    assert "--env NVIDIA_VISIBLE_DEVICES=all" in docker["worker_run_options"]
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp", "onprem"])
+def test_the_head_is_given_the_file_by_which_it_starts_workers(name: str) -> None:
+    start = loaded(CLUSTER / f"{name}.yaml")["head_start_ray_commands"][-1]
+
+    assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in start
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp", "onprem"])
+def test_prometheus_on_the_heads_machine_sees_the_list_of_nodes(name: str) -> None:
+    # Ray writes it in its container.
+    scraped = loaded(CLUSTER / "observability" / "prometheus.yaml")["scrape_configs"][0]
+    (file,) = scraped["file_sd_configs"][0]["files"]
+    content = loaded(CLUSTER / f"{name}.yaml")
+    folder = str(Path(file).parent)
+
+    assert f"--volume {folder}:{folder}" in content["docker"]["head_run_options"]
+    assert any(
+        "install -d -m 1777" in command and folder in command
+        for command in content["initialization_commands"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("mounted", "done"),
+    [
+        ("/opt/dlami/nvme", ["mount --bind /opt/dlami/nvme /mnt/models"]),
+        ("/mnt/models", []),
+        ("nothing", ["mkfs.ext4 -qF /dev/nvme1n1", "mount /dev/nvme1n1 /mnt/models"]),
+    ],
+)
+def test_models_on_aws_lie_on_the_local_disks(
+    mounted: str, done: list[str], tmp_path: Path
+) -> None:
+    # Given a node of whose folders one is mounted; the Deep Learning AMI mounts its own
+    command = loaded(CLUSTER / "aws.yaml")["initialization_commands"][0]
+    disk = "/dev/nvme1n1 Amazon EC2 NVMe Instance Storage"
+    node = (
+        f'sudo() {{ echo "$@" >> {tmp_path}/done; }}; mountpoint() {{ [ "$2" = {mounted} ]; }}; '
+        f"lsblk() {{ echo '{disk}'; }}; "
+    )
+    # When it is prepared
+    subprocess.run(["bash", "-c", node + command], check=True)
+    # Then no disk in use is made anew
+    assert (tmp_path / "done").read_text().splitlines() == [
+        "mkdir -p /mnt/models", *done, "chmod 1777 /mnt/models",
+    ]  # fmt: skip
+
+
+def test_the_image_has_what_rays_autoscalers_import_of_clouds() -> None:
+    pins = {line.split("==")[0] for line in Path("requirements/gpu.txt").read_text().split()}
+
+    assert {"boto3", "google-api-python-client", "google-auth-httplib2", "httplib2"} <= pins
