@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
+from deployments.store.manifest import MANIFEST
 from deployments.store.places.types import Place
 from deployments.store.push import published_manifest
 from deployments.store.verify import not_published
@@ -23,7 +24,8 @@ class Garbage:
 def garbage(place: Place, older_than_s: float) -> list[Garbage]:
     """Objects that the manifest does not name, of versions whose newest such is older than that.
 
-    Younger ones may be a push under way, or what a replica is reading.
+    Younger ones may be a push under way. When the manifest itself is younger nothing is garbage
+    yet: whatever it replaced, however old, may be what a replica is reading.
 
     Raises:
         StoreFailed: nothing is published here, so nothing says what is garbage.
@@ -32,6 +34,8 @@ def garbage(place: Place, older_than_s: float) -> list[Garbage]:
     if manifest is None:
         raise not_published(place)
     ages_s, sizes = place.ages_s(), place.sizes()
+    if ages_s.get(MANIFEST, 0.0) < older_than_s:
+        return []
     named = {piece.key for piece in manifest.pieces}
     by_version: defaultdict[str, list[str]] = defaultdict(list)
     for key in ages_s:

@@ -5,6 +5,7 @@ not evicted. The lock file's time is when the model was last asked for.
 """
 
 import fcntl
+import math
 import os
 import shutil
 import time
@@ -101,15 +102,19 @@ class Cache:
         found = [self._model(self.root / name) for name in sorted(names)]
         return sorted((model for model in found if model is not None), key=lambda m: m.used_at)
 
-    def evict(self, limit_bytes: int) -> list[CachedModel]:
-        """Removes the least recently used that nobody runs until `limit_bytes` are kept."""
+    def evict(self, limit_bytes: int, *, is_dry_run: bool = False) -> list[CachedModel]:
+        """Removes the least recently used that nobody runs until `limit_bytes` are kept.
+
+        Returns:
+            What went, or in a dry run would go.
+        """
         evicted = []
         models = self.models()
         num_bytes = sum(model.num_bytes for model in models)
         for model in models:
             if num_bytes <= limit_bytes:
                 break
-            if self._evict_one(model.folder):
+            if not model.is_in_use if is_dry_run else self._evict_one(model.folder):
                 num_bytes -= model.num_bytes
                 evicted.append(model)
         return evicted
@@ -118,14 +123,16 @@ class Cache:
         """Evicts what must go and takes the space, while no other process does the same."""
         with (self.root / ".room").open("w") as room:
             fcntl.flock(room, fcntl.LOCK_EX)
-            for model in self.models():
+            # Damaged, or it would not be pulled; its place is needed for what replaces it.
+            shutil.rmtree(target, ignore_errors=True)
+            idle = [m for m in self.models() if m.folder != target and not m.is_in_use]
+            # Asked first, so that none goes for a model that does not fit even then.
+            self._refuse_lack(manifest, target, sum(model.num_bytes for model in idle))
+            for model in idle:
                 if self._lacking_bytes(manifest, target) <= 0:
                     break
-                if model.folder != target:
-                    self._evict_one(model.folder)
-            lacking = self._lacking_bytes(manifest, target)
-            if lacking > 0:
-                raise self._no_room(manifest, target, lacking)
+                self._evict_one(model.folder)
+            self._refuse_lack(manifest, target, 0)
             try:
                 reserve(manifest, target)
             except OSError as err:
@@ -142,10 +149,14 @@ class Cache:
         used = sum(model.num_bytes for model in self.models())
         return max(missing - free, used + missing - self._limit_bytes)
 
-    def _no_room(self, manifest: Manifest, target: Path, lacking: int) -> StoreFailed:
+    def _refuse_lack(self, manifest: Manifest, target: Path, idle_bytes: int) -> None:
+        """Raises StoreFailed when the room is too small even without so many bytes of others."""
+        lacking = self._lacking_bytes(manifest, target) - idle_bytes
+        if lacking <= 0:
+            return
         running = [model.folder.name for model in self.models() if model.is_in_use]
         limit = f", its limit is {self._limit_bytes / 1e9:.1f} GB" if self._limit_bytes else ""
-        return StoreFailed(
+        raise StoreFailed(
             str(target), "written",
             f"it has {manifest.num_bytes / 1e9:.1f} GB and the cache {self.root} lacks "
             f"{lacking / 1e9:.2f} GB{limit}; in use: {', '.join(running) or 'nothing'}",
@@ -181,8 +192,8 @@ def node_cache(home: Path, environ: Mapping[str, str]) -> Cache:
         return Cache(root, None)
     try:
         limit_gb = float(text)
-        if not limit_gb > 0:
-            raise ValueError("it must be above 0")
+        if not 0 < limit_gb < math.inf:
+            raise ValueError("it must be above 0 and finite")
     except ValueError as err:
         raise StoreFailed(
             str(root), "opened", f"{_LIMIT_GB}={text!r}: {err}", "Give gigabytes, such as 200."

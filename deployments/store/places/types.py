@@ -17,8 +17,13 @@ class StoreFailed(Exception):
     """
 
     def __init__(self, uri: str, verb: str, reason: str, remedy: str) -> None:
-        super().__init__(f"The model at {uri} could not be {verb}: {reason}. {remedy}")
+        # All of them, so that it can be pickled: Ray brings it here from other nodes.
+        super().__init__(uri, verb, reason, remedy)
         self.uri = uri
+
+    def __str__(self) -> str:
+        uri, verb, reason, remedy = self.args
+        return f"The model at {uri} could not be {verb}: {reason}. {remedy}"
 
 
 class Place(Protocol):

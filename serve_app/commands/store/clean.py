@@ -1,7 +1,6 @@
 """`tandem store gc`: what nobody reads any more, at a place or on this machine."""
 
 import os
-import time
 from contextlib import closing
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from deployments.local_models import tandem_home
 from deployments.store.gc import collect, garbage
 from deployments.store.node.cache import node_cache
 from serve_app.commands.store.common import URI, Json, failing, new_console, place_at, write
-from serve_app.commands.store.tables import cache_table, gigabytes
+from serve_app.commands.store.tables import gigabytes
 
 console = new_console()
 
@@ -36,10 +35,8 @@ def gc(
     with failing():
         if uri is None:
             cache = node_cache(tandem_home(), os.environ)
-            models = [] if dry_run else cache.evict(int(limit_gb * 1e9))
+            models = cache.evict(int(limit_gb * 1e9), is_dry_run=dry_run)
             removed = {str(model.folder): model.num_bytes for model in models}
-            if dry_run:
-                console.print(cache_table(cache.root, cache.models(), time.time()))
         else:
             with closing(place_at(uri)) as place:
                 older_than_s = older_than_hours * 3600

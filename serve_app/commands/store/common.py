@@ -57,6 +57,7 @@ def failing() -> Iterator[None]:
     """Says what went wrong in one sentence; exit code 1."""
     try:
         yield
-    except (StoreFailed, ValueError, OSError) as err:
+    # OverflowError: of an option such as `--limit-gb inf`.
+    except (StoreFailed, ValueError, OverflowError, OSError) as err:
         Console(stderr=True).print(str(err), style="red", markup=False)
         raise typer.Exit(1) from err

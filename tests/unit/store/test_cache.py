@@ -93,10 +93,34 @@ def test_a_model_that_can_never_fit_its_disk_evicts_nothing_that_runs(tmp_path: 
         models.obtain("a", 100.0)
 
 
+def test_a_model_larger_than_the_limit_evicts_nothing(models: Models, tmp_path: Path) -> None:
+    models.obtain("a", 100.0).release()
+    large = a_model(tmp_path / "bb", seed=2, **{"weights.bin": 3 * ONE_MODEL})
+    published(large, FolderPlace(tmp_path / "places" / "bb"))
+
+    with pytest.raises(StoreFailed, match="lacks"):
+        models.obtain("bb", 200.0)
+
+    assert "a" in models.names()
+
+
 def test_a_lost_file_is_fetched_again(models: Models, tmp_path: Path) -> None:
     held = models.obtain("a", 100.0)
     held.release()
     (held.folder / "weights.bin").unlink()
+
+    models.obtain("a", 200.0).release()
+
+    assert contents(held.folder) == contents(tmp_path / "a")
+
+
+def test_a_damaged_model_does_not_keep_the_room_of_what_replaces_it(tmp_path: Path) -> None:
+    models = Models(tmp_path, 5 * ONE_MODEL)
+    large = a_model(tmp_path / "a", **{"weights.bin": 3 * ONE_MODEL})
+    published(large, FolderPlace(tmp_path / "places" / "a"))
+    held = models.obtain("a", 100.0)
+    held.release()
+    (held.folder / "config.json").unlink()
 
     models.obtain("a", 200.0).release()
 
@@ -120,8 +144,9 @@ def test_the_cache_is_where_and_as_large_as_the_environment_says(tmp_path: Path)
 
     assert cache.root == Path("/mnt/nvme")
     assert node_cache(tmp_path, {}).root == tmp_path / "store"
-    with pytest.raises(StoreFailed, match="TANDEM_STORE_LIMIT_GB='-1'"):
-        node_cache(tmp_path, {"TANDEM_STORE_LIMIT_GB": "-1"})
+    for wrong in ("-1", "nan", "inf", "200 GB"):
+        with pytest.raises(StoreFailed, match=f"TANDEM_STORE_LIMIT_GB='{wrong}'"):
+            node_cache(tmp_path, {"TANDEM_STORE_LIMIT_GB": wrong})
 
 
 def test_replaced_versions_are_garbage_once_they_are_old(tmp_path: Path) -> None:
@@ -140,6 +165,20 @@ def test_replaced_versions_are_garbage_once_they_are_old(tmp_path: Path) -> None
     assert {key.split("/")[0] for key in place.sizes()} == {
         new.version, "notes", "tandem-store.json",
     }  # fmt: skip
+
+
+def test_a_version_that_was_replaced_just_now_is_spared_however_old_it_is(tmp_path: Path) -> None:
+    # Given a version of last month, which replicas that start now may still be reading
+    place, model = FolderPlace(tmp_path / "place"), a_model(tmp_path / "model")
+    published(model, place)
+    for path in (tmp_path / "place").rglob("*"):
+        os.utime(path, (100.0, 100.0))
+    # When it is replaced
+    (model / "config.json").write_text("{}")
+    published(model, place)
+    # Then it is garbage only when it has been out of use for long enough
+    assert garbage(place, older_than_s=3600) == []
+    assert len(garbage(place, older_than_s=0)) == 1
 
 
 def test_pieces_of_a_model_that_was_pushed_whole_since_are_garbage(tmp_path: Path) -> None:

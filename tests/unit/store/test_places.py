@@ -1,0 +1,89 @@
+import pickle
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+
+import pytest
+
+from deployments.store.places.s3 import S3Place
+from deployments.store.places.types import StoreFailed
+from tests.s3 import set_aws_environment
+from tests.unit.store.builders import unseen
+
+
+class Dropping(BaseHTTPRequestHandler):
+    """Promises 100 bytes of each object, sends 10 and hangs up."""
+
+    def do_HEAD(self) -> None:
+        self._begin(200)
+
+    def do_GET(self) -> None:
+        self._begin(200)
+        self.wfile.write(bytes(10))
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+    def _begin(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "100")
+        self.send_header("ETag", '"a"')
+        self.end_headers()
+
+
+class Replaced(Dropping):
+    """Has another object by the time that it is fetched."""
+
+    def do_GET(self) -> None:
+        body = b"<Error><Code>PreconditionFailed</Code><Message>it changed</Message></Error>"
+        self.send_response(412)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@contextmanager
+def s3_of(
+    handler: type[BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[S3Place]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        set_aws_environment(f"http://127.0.0.1:{server.server_port}", monkeypatch)
+        with closing(S3Place("models", "tiny")) as place:
+            yield place
+        server.shutdown()
+
+
+def test_a_connection_that_always_breaks_is_told_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        s3_of(Dropping, monkeypatch) as place,
+        pytest.raises(StoreFailed, match=r"s3://models/tiny could not be read: .*10.*100"),
+    ):
+        place.download("v/weights.bin", 100, BytesIO(), unseen("fetching", 100))
+
+
+def test_an_object_that_is_replaced_while_it_is_fetched_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        s3_of(Replaced, monkeypatch) as place,
+        pytest.raises(StoreFailed, match=r"could not be read: .*did not match"),
+    ):
+        place.download("v/weights.bin", 100, BytesIO(), unseen("fetching", 100))
+
+
+def test_a_failure_on_another_node_arrives_with_its_sentence() -> None:
+    # Ray pickles what a task on a node raises.
+    failed = StoreFailed("s3://models/tiny", "read", "it is gone", "Push it again.")
+
+    arrived = pickle.loads(pickle.dumps(failed))
+
+    assert str(arrived) == (
+        "The model at s3://models/tiny could not be read: it is gone. Push it again."
+    )
+    assert arrived.uri == "s3://models/tiny"
