@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 _LENGTH_BYTES = 8
 # Looked up by row or deciding between tokens: never quantized.
@@ -32,7 +33,8 @@ class WeightFiles:
 def read_weight_files(folder: Path) -> WeightFiles:
     """
     Raises:
-        ValueError: when the folder holds no safetensors, or weights that are quantized already.
+        ValueError: when the folder holds no safetensors, damaged ones, or weights that are
+            quantized already.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -57,20 +59,50 @@ def refuse_quantized(folder: Path) -> None:
     config = folder / "config.json"
     if not config.is_file():
         raise ValueError(f"{folder} holds no config.json, so it is no model folder")
-    quantization = json.loads(config.read_text()).get("quantization_config")
-    if quantization:
+    try:
+        quantization = json.loads(config.read_text()).get("quantization_config") or {}
         method = quantization.get("quant_method", "some method")
+    except (ValueError, AttributeError) as err:
+        raise ValueError(f"{config} is no model's config ({err}); download it again") from err
+    if quantization:
         raise ValueError(
             f"{folder} is quantized already ({method}); start from the weights it was made of"
         )
 
 
 def _tensors(files: list[Path]) -> Iterator[tuple[str, list[int]]]:
-    """Name and shape of every tensor. The format: 8 bytes of length, then a JSON header."""
+    """Name and shape of every tensor.
+
+    The format: 8 bytes of length, a JSON header, then the weights where its offsets say.
+    """
     for file in files:
-        with file.open("rb") as content:
-            length = int.from_bytes(content.read(_LENGTH_BYTES), "little")
-            header = json.loads(content.read(length))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                yield name, entry["shape"]
+        try:
+            tensors, has_bytes = _header(file)
+            needed_bytes = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+            shapes = [(name, entry["shape"]) for name, entry in tensors.items()]
+        except (ValueError, LookupError, TypeError, AttributeError) as err:
+            raise ValueError(
+                f"{file} is no whole safetensors file; download it again, from a repository with "
+                "`git lfs pull`"
+            ) from err
+        if has_bytes < needed_bytes:
+            raise ValueError(
+                f"{file} has {has_bytes:,} of {needed_bytes:,} bytes of weights; download it again"
+            )
+        yield from shapes
+
+
+def _header(file: Path) -> tuple[dict[str, Any], int]:
+    """The entries of all tensors, and how many bytes follow them.
+
+    Raises:
+        ValueError: the file does not begin as safetensors do.
+    """
+    with file.open("rb") as content:
+        length = int.from_bytes(content.read(_LENGTH_BYTES), "little")
+        # Before reading so much: whatever else begins a file is a huge number.
+        has_bytes = file.stat().st_size - _LENGTH_BYTES - length
+        if has_bytes < 0:
+            raise ValueError(f"its header has {length:,} bytes")
+        header = json.loads(content.read(length))
+    return {name: entry for name, entry in header.items() if name != "__metadata__"}, has_bytes
