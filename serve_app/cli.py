@@ -8,6 +8,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from serve_app.commands.report_path import refused_early
+
 # By the subcommand, which its module calls the same, below `serve_app.commands`.
 _MODULES = {
     "up": "local.command",
@@ -34,7 +36,7 @@ class _OnDemand(Mapping[str, Any]):
             alone.add_typer(found, name=name)
         else:
             alone.command(name)(found)
-        return get_group(alone).commands[name]
+        return refused_early(get_group(alone).commands[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(_MODULES)

@@ -45,15 +45,19 @@ class Document:
         return Finding(path, message, self.line(path), severity)
 
 
-def parse(text: str) -> Document:
+def parse(text: str | bytes) -> Document:
     """Parses YAML; syntax errors and keys written twice become findings.
+
+    Args:
+        text: bytes of a file may be in no encoding that YAML knows, which is a finding too.
 
     PyYAML keeps the last of two equal keys in silence, and so would Ray.
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
-    except yaml.YAMLError as err:
+    except (yaml.YAMLError, ValueError) as err:
+        # A bare ValueError is what PyYAML says of a date such as 2026-13-45.
         return Document(None, {}, (_syntax_error(err),))
     lines: dict[Path, int] = {}
     findings = []
@@ -65,9 +69,9 @@ def parse(text: str) -> Document:
     return Document(data, lines, tuple(findings))
 
 
-def _syntax_error(err: yaml.YAMLError) -> Finding:
+def _syntax_error(err: Exception) -> Finding:
     mark = getattr(err, "problem_mark", None)
-    problem = getattr(err, "problem", None) or str(err)
+    problem = getattr(err, "problem", None) or " ".join(str(err).split())
     return Finding((), f"not YAML: {problem}", mark.line + 1 if mark is not None else None)
 
 

@@ -78,8 +78,8 @@ def _with_bits(shape: ModelShape, bits: float | None) -> ModelShape | None:
 
 def _from_folder(folder: Path) -> ModelShape | None:
     """Reads config.json; None when it does not look like a Llama-like decoder."""
-    config = json.loads((folder / "config.json").read_text())
     try:
+        config = json.loads((folder / "config.json").read_text())
         hidden, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
         heads = int(config["num_attention_heads"])
         vocabulary, inner = int(config["vocab_size"]), int(config["intermediate_size"])

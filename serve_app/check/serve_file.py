@@ -53,7 +53,7 @@ class CheckedFile:
         return any(finding.severity == "error" for finding in self.findings)
 
 
-def check_text(text: str, libraries: Libraries) -> CheckedFile:
+def check_text(text: str | bytes, libraries: Libraries) -> CheckedFile:
     """Checks keys and values of the whole file, then each tier with the real libraries."""
     document = parse(text)
     if not isinstance(document.data, dict):

@@ -54,13 +54,20 @@ def read_serve_file(path: Path) -> ServeFile:
     """Reads and validates a file.
 
     Raises:
-        ValueError: when it is missing, not a Serve file, or its `args` are wrong.
+        ValueError: when it is missing, not YAML, not a Serve file, or its `args` are wrong.
     """
     if not path.is_file():
         raise ValueError(f"the file {str(path)!r} does not exist")
-    content = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, ValueError) as err:
+        reason = " ".join(str(err).split())
+        raise ValueError(f"the file {str(path)!r} is no YAML: {reason}") from err
     if not isinstance(content, dict) or not content.get("applications"):
         raise ValueError(f"{str(path)!r} has no `applications`: it is not a Serve config file")
+    applications = content["applications"]
+    if not isinstance(applications, list) or not all(isinstance(a, dict) for a in applications):
+        raise ValueError(f"{str(path)!r}: `applications` is no list of mappings, one for each")
     return parse(content)
 
 

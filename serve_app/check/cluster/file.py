@@ -49,7 +49,7 @@ def check_cluster(
     file: FilePath, models: dict[str, Any], tiers: tuple[TierSpec, ...], launcher: Launcher
 ) -> CheckedCluster:
     """Checks keys and values first, then whether the nodes hold the tiers of models.yaml."""
-    document = parse(file.read_text())
+    document = parse(file.read_bytes())
     findings = [*document.findings, *_find(document, models, launcher)]
     if any(finding.severity == "error" for finding in findings):
         return CheckedCluster(str(file), tuple(findings))

@@ -100,8 +100,8 @@ def serve_config(models: str) -> str:
 def for_pods(models: dict[str, Any]) -> dict[str, Any]:
     """The parsed models.yaml as pods serve it; everything else must be the same."""
     first, *others = models["applications"]
-    served = {**first, "args": {**first["args"], "auth": _KEYS}}
-    http = {**models["http_options"], "host": "0.0.0.0"}
+    served = {**first, "args": {**(first.get("args") or {}), "auth": _KEYS}}
+    http = {**(models.get("http_options") or {}), "host": "0.0.0.0"}
     return {**models, "http_options": http, "applications": [served, *others]}
 
 

@@ -43,7 +43,7 @@ def check(
     if not file.is_file():
         raise typer.BadParameter(f"{str(file)!r} does not exist", param_hint="FILE")
     with Console(stderr=True).status("Asking Ray Serve and vLLM; importing them takes 10 s ..."):
-        report = make_report(str(file), check_text(file.read_text(), engine))
+        report = make_report(str(file), check_text(file.read_bytes(), engine))
     show(report, Console())
     if json is not None:
         json.write_text(json_format.dumps(as_dict(report), indent=2) + "\n")

@@ -16,6 +16,7 @@ from serve_app.commands.sizing.question import (
     lengths_of,
     names_of,
     prices_of,
+    refuse_endless,
 )
 from serve_app.commands.sizing.show import show, told
 from serve_app.sizing.answer import Answer, as_document
@@ -74,6 +75,10 @@ def size(
     """
     console = Console(highlight=False, soft_wrap=True)
     try:
+        refuse_endless({
+            "--users": users, "--requests-per-user-hour": requests_per_user_hour,
+            "--min-quality": min_quality, "--peak-factor": peak_factor, "--check-s": check_s,
+        })  # fmt: skip
         app, listed = config_of(config), prices_of(prices, price or ())
         setting = setting_of(app, Wishes([slo_class]))
         asked = setting.classes[0]

@@ -1,6 +1,7 @@
 """Options of `tandem size` as typed. Text in, values out, or a ValueError that names it."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from serve_app.commands.serve_file import our_applications, read_serve_file
@@ -26,8 +27,8 @@ def prices_of(file: Path | None, texts: Iterable[str]) -> PriceList:
             price = float(usd)
         except ValueError as err:
             raise ValueError(f"--price {text!r} is not NAME=USD, as A6000=0.80.") from err
-        if not name or price <= 0:
-            raise ValueError(f"--price {text!r} is not NAME=USD with a price above 0.")
+        if not name or not 0 < price < math.inf:
+            raise ValueError(f"--price {text!r} is not NAME=USD with a finite price above 0.")
         typed[name] = AcceleratorPrice(usd_per_hour=price, as_of="now, by --price", source="you")
     shipped = read_prices()
     listed = shipped if file is None else read_prices(file).over(shipped)
@@ -47,6 +48,13 @@ def lengths_of(
             "are, or give a --trace."
         )
     return [Request(0.0, prompt_tokens, tokens)]
+
+
+def refuse_endless(options: Mapping[str, float | None]) -> None:
+    """Raises ValueError for the first that is infinite or no number; both pass for above 1."""
+    for name, value in options.items():
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name} {value} is no number to reckon with; give a finite one.")
 
 
 def names_of(text: str) -> list[str]:

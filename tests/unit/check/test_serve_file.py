@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from deployments.schemas.engine import engine_argument_problems
@@ -142,3 +144,17 @@ def test_an_engine_argument_is_checked_by_name_and_type(
     (problem,) = engine_argument_problems(kwargs, {"max_model_len": int})
 
     assert message in problem.message
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"applications: \xff", "unacceptable character"),
+        (b"applications: 2026-13-45", "month must be in"),
+    ],
+)
+def test_bytes_that_are_no_yaml_are_one_error(data: bytes, problem: str) -> None:
+    (finding,) = check_text(data, SmallLibraries()).findings
+
+    assert re.search(problem, finding.message), finding.message
+    assert "\n" not in finding.message

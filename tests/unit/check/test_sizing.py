@@ -51,6 +51,13 @@ def test_a_local_folder_is_read_from_its_config_and_files(tmp_path: Path) -> Non
     assert shape.parameters == pytest.approx(134.5e6, rel=0.01)
 
 
+@pytest.mark.parametrize("text", ["{", "", "[]"])
+def test_a_folder_whose_config_cannot_be_read_is_not_guessed(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+
+    assert find_shape(str(tmp_path)) is None
+
+
 def test_weights_that_do_not_fit_are_a_problem() -> None:
     (tier,) = a_config(a_tier(LLAMA_AWQ, "A10G")).llm_configs
 
