@@ -1,6 +1,5 @@
 """What one tier would do with a request. A request and a view in, a Candidate out."""
 
-import math
 from functools import partial
 
 from serve_app.config import Objective
@@ -41,7 +40,7 @@ def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Can
         fill=view.fill,
         was_crowded=view.was_crowded,
         silence_s=view.silence_s,
-        length_evidence=math.inf if length.is_fixed else view.lengths.evidence(query),
+        evidence=partial(view.lengths.evidence, query),
         excluded=_exclusion(request, view, prompt_tokens),
     )
 

@@ -33,8 +33,8 @@ class Candidate:
 
     length: of the reply; expected_tokens: its mean, before anything was cut. predicted: the raw
     time of a reply of that mean under a load. load: now. price_per_work_s: of the tier's capacity,
-    in quality. length_evidence: replies that the expected length rests on; the caller's own fixed
-    length needs none. is_fitted: the length was cut until the SLO is met with the asked attainment.
+    in quality. evidence: replies seen that the expected length rests on. is_fitted: the length was
+    cut until the SLO is met with the asked attainment.
     """
 
     tier: str
@@ -53,7 +53,7 @@ class Candidate:
     fill: float
     was_crowded: bool
     silence_s: float | None
-    length_evidence: float
+    evidence: Callable[[], float]
     excluded: Exclusion | None
     is_fitted: bool = False
     _forecast: Forecast | None = field(default=None, init=False, repr=False)
@@ -112,6 +112,11 @@ class Candidate:
     def output_tokens(self) -> float:
         """Expected tokens of one sequence."""
         return self.length.mean
+
+    @property
+    def length_evidence(self) -> float:
+        """Replies that the expected length rests on; the caller's own fixed one needs none."""
+        return math.inf if self.length.is_fixed else self.evidence()
 
     @property
     def e2e_s(self) -> float:
