@@ -46,7 +46,8 @@ def _fingerprint(llm_config: Any, vllm_config: Any) -> str:
         str(vllm_config.model_config.hf_config),
         json.dumps(llm_config.engine_kwargs, sort_keys=True, default=str),
         _machine(),
-        os.environ.get("VLLM_CPU_OMP_THREADS_BIND", ""),
+        str(vllm_config.parallel_config.distributed_executor_backend),
+        *(os.environ.get(name, "") for name in ("VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS")),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 

@@ -16,6 +16,7 @@ from ray.serve.llm.deployment import LLMServer
 from deployments.adapters import FolderLoader, UnfitAdapter, UnknownAdapter
 from deployments.engine.facts import engine_facts
 from deployments.engine.measure import measure
+from deployments.engine.one_process import OneProcessEngine
 from deployments.engine.profiles import store
 from deployments.engine.refusals import engine_death, error_of
 from deployments.engine.requests import engine_request, probe_request, trace_of
@@ -32,6 +33,8 @@ class TierServer(LLMServer):  # type: ignore[misc]
     Cancelling a call aborts it in the engine: vLLM stops a request when its generator is closed,
     and every generator here is closed with the one around it.
     """
+
+    _default_engine_cls = OneProcessEngine
 
     # Serve awaits an async constructor; that is how the engine is up before the replica is.
     async def __init__(  # type: ignore[misc]
