@@ -11,6 +11,11 @@ from deployments.spec import TierSpec
 from serve_app.bench.client import Address
 from serve_app.bench.processes import Command, serving
 
+# What Tandem does for its own engines on a CPU; vLLM's second process would slow these down.
+_IN_ONE_PROCESS = (
+    "--distributed-executor-backend", "vllm.v1.executor.uniproc_executor.UniProcExecutor",
+)  # fmt: skip
+
 
 def bare_vllm(tier: TierSpec, address: Address, log: Path) -> AbstractContextManager[Address]:
     """The tier's engine behind vLLM's own server, with the same arguments and environment.
@@ -33,9 +38,16 @@ def command(tier: TierSpec, address: Address, log: Path) -> Command:
         # It would cost the reference time.
         "--disable-uvicorn-access-log",
         *flags(tier.engine_kwargs),
+        *(_IN_ONE_PROCESS if _is_unbound_cpu(tier) else ()),
     )  # fmt: skip
     environment = dict((tier.runtime_env or {}).get("env_vars", {})) | {"HF_HUB_OFFLINE": "1"}
     return Command(arguments, environment, "/health", log)
+
+
+def _is_unbound_cpu(tier: TierSpec) -> bool:
+    """As `deployments.engine.one_process` tells it."""
+    is_bound = "VLLM_CPU_OMP_THREADS_BIND" in (tier.runtime_env or {}).get("env_vars", {})
+    return (tier.accelerator_config or {}).get("kind") == "cpu" and not is_bound
 
 
 def flags(engine_kwargs: Mapping[str, Any]) -> list[str]:

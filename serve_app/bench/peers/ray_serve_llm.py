@@ -23,6 +23,7 @@ def ray_serve_llm(content: Mapping[str, Any], address: Address) -> dict[str, Any
     """
     (ours,) = content["applications"]
     configs = [_without_ours(config) for config in ours["args"]["llm_configs"]]
+    _bind_threads(configs)
     ingress = {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0}}
     return {
         "proxy_location": "HeadOnly",
@@ -65,6 +66,20 @@ def _without_ours(config: Mapping[str, Any]) -> dict[str, Any]:
     source = loading.get("model_source") or loading["model_id"]
     loading["model_source"] = str(resolve_source(source))
     return kept
+
+
+def _bind_threads(configs: Sequence[dict[str, Any]]) -> None:
+    """Gives each CPU tier cores of its own: Ray has vLLM bind them, by default all to the same."""
+    first = 0
+    for config in configs:
+        environment = config.get("runtime_env", {}).get("env_vars", {})
+        threads = int(environment.get("OMP_NUM_THREADS", 0))
+        if threads and "VLLM_CPU_OMP_THREADS_BIND" not in environment:
+            last = first + threads - 1
+            environment["VLLM_CPU_OMP_THREADS_BIND"] = (
+                f"{first}" if threads == 1 else f"{first}-{last}"
+            )
+            first = last + 1
 
 
 def _writes(address: Address, model: str) -> bool:

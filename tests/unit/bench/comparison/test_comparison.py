@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from deployments.spec import TierSpec
 from serve_app.bench.client import Address
 from serve_app.bench.comparison import figures, report
 from serve_app.bench.comparison.contenders import Contender, Stand, always, by_length
 from serve_app.bench.comparison.threshold import balanced
 from serve_app.bench.comparison.turns import Folder, Plan, Turn, missing, rotated, take
+from serve_app.bench.peers.bare_vllm import command
 from serve_app.bench.peers.litellm_tiers import ALONE, AUTO, tiered
 from serve_app.bench.peers.ray_serve_llm import ray_serve_llm
 from serve_app.simulator.trace import Request
@@ -158,3 +160,38 @@ def test_ray_serve_llm_gets_the_same_engines_and_nothing_of_ours(tmp_path: Path)
     assert set(application["args"]) == {"llm_configs", "ingress_deployment_config"}
     (kept,) = application["args"]["llm_configs"]
     assert kept == {key: value for key, value in config.items() if key != "routing"}
+
+
+def test_ray_serve_llms_cpu_engines_get_cores_of_their_own(tmp_path: Path) -> None:
+    # Given two CPU tiers of which each has so many threads, one of them bound already
+    def tier(**variables: str) -> dict[str, Any]:
+        return {
+            "model_loading_config": {"model_id": "m", "model_source": str(tmp_path)},
+            "runtime_env": {"env_vars": variables},
+        }
+
+    tiers = [tier(OMP_NUM_THREADS="2"), tier(OMP_NUM_THREADS="1"),
+             tier(OMP_NUM_THREADS="1", VLLM_CPU_OMP_THREADS_BIND="7")]  # fmt: skip
+
+    # When they are served by Ray's own application, whose vLLM binds them
+    content = ray_serve_llm({"applications": [{"args": {"llm_configs": tiers}}]}, NOWHERE)
+
+    # Then no two have the same core
+    configs = content["applications"][0]["args"]["llm_configs"]
+    cores = [c["runtime_env"]["env_vars"]["VLLM_CPU_OMP_THREADS_BIND"] for c in configs]
+    assert cores == ["0-1", "2", "7"]
+
+
+def test_bare_vllm_runs_a_cpu_tier_as_tandem_does(tmp_path: Path) -> None:
+    # Given one tier on a CPU whose threads go anywhere, one that is bound, and one on a GPU
+    def words(kind: str, **variables: str) -> tuple[str, ...]:
+        loading = {"model_id": "m", "model_source": str(tmp_path)}
+        tier = TierSpec(
+            model_loading_config=loading, accelerator_config={"kind": kind},
+            runtime_env={"env_vars": variables}, routing={"usd_per_hour": 1.0},
+        )  # fmt: skip
+        return command(tier, NOWHERE, tmp_path / "log").arguments
+
+    # Then only the first is told to stay in one process
+    asked = [words("cpu"), words("cpu", VLLM_CPU_OMP_THREADS_BIND="0"), words("gpu")]
+    assert ["--distributed-executor-backend" in one for one in asked] == [True, False, False]
