@@ -1,4 +1,4 @@
-"""Forecasts of a running Tandem beside what its clients measured. Replies in, figures out.
+"""Forecasts of a running Tandem beside what became of them. Replies in, figures out.
 
 Every request names its tier and has an exact length, so that what is judged is the predicted time.
 """
@@ -56,11 +56,17 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One reply: as measured by the client, and as forecast when it was asked for. Seconds."""
+    """One reply, in seconds.
+
+    e2e_s: by Tandem's clock, from the request's arrival until its last byte went out, which is what
+    is forecast. caller_s: by its caller's, with the way there and back. predicted_s, p50_s, p95_s:
+    as forecast when it was asked for.
+    """
 
     tier: str
     concurrency: int
     e2e_s: float
+    caller_s: float
     predicted_s: float
     p50_s: float
     p95_s: float
@@ -68,6 +74,15 @@ class Answered:
     @property
     def is_covered(self) -> bool:
         return self.e2e_s <= self.p95_s
+
+    @property
+    def is_covered_for_caller(self) -> bool:
+        return self.caller_s <= self.p95_s
+
+    @property
+    def outside_s(self) -> float:
+        """On the way to Tandem and back, where nothing can be foreseen from inside."""
+        return self.caller_s - self.e2e_s
 
 
 def planned(tiers: Sequence[str], count: int, seed: int) -> list[Planned]:
@@ -129,38 +144,43 @@ async def _closed_loop(
     done = await asyncio.gather(*(caller() for _ in range(concurrency)))
     answered: list[Answered] = []
     # Asked for afterwards, so that the questions are no load.
-    for _, tier, e2e_s, decision_id in sorted(one for part in done for one in part):
+    for _, tier, caller_s, decision_id in sorted(one for part in done for one in part):
         found = await _sent(client.get(f"/v1/router/decisions/{decision_id}"))
-        answered.append(as_answered(tier, concurrency, e2e_s, found.json()))
+        answered.append(as_answered(tier, concurrency, caller_s, found.json()))
     return answered
 
 
 async def _measured(client: httpx.AsyncClient, request: Planned) -> "_Measured":
     began_s = time.perf_counter()
     reply = await _sent(client.post("/v1/chat/completions", json=request.body))
-    e2e_s = time.perf_counter() - began_s
-    return _Measured(began_s, request.tier, e2e_s, reply.headers["x-router-decision-id"])
+    caller_s = time.perf_counter() - began_s
+    return _Measured(began_s, request.tier, caller_s, reply.headers["x-router-decision-id"])
 
 
 class _Measured(NamedTuple):
     began_s: float
     tier: str
-    e2e_s: float
+    caller_s: float
     decision_id: str
 
 
-def as_answered(tier: str, concurrency: int, e2e_s: float, document: Mapping[str, Any]) -> Answered:
+def as_answered(
+    tier: str, concurrency: int, caller_s: float, document: Mapping[str, Any]
+) -> Answered:
     """A reply and the decision behind it, as `/v1/router/decisions/{id}` tells it.
 
     Raises:
-        LoadFailed: it has no forecast for the tier.
+        LoadFailed: it has no forecast for the tier, or does not say how long the reply took.
     """
+    e2e_ms = (document.get("outcome") or {}).get("e2e_ms")
+    if e2e_ms is None:
+        raise LoadFailed(f"the decision on a request to {tier!r} does not say how it ended")
     for candidate in document.get("candidates", ()):
         if candidate["tier"] == tier:
             predicted_s, p50_s, p95_s = (
                 candidate[f"{name}_e2e_ms"] / 1e3 for name in ("predicted", "p50", "p95")
             )
-            return Answered(tier, concurrency, e2e_s, predicted_s, p50_s, p95_s)
+            return Answered(tier, concurrency, e2e_ms / 1e3, caller_s, predicted_s, p50_s, p95_s)
     raise LoadFailed(f"the decision on a request to {tier!r} says nothing of that tier")
 
 

@@ -19,7 +19,8 @@ MACHINE = {"cpu": "a CPU", "cores": 2, "date": "2026-01-01"}
 
 def an_answer(e2e_s: float = 1.0, **changes: Any) -> Answered:
     defaults: dict[str, Any] = {
-        "tier": "small", "concurrency": 1, "predicted_s": 1.0, "p50_s": 1.0, "p95_s": 1.2,
+        "tier": "small", "concurrency": 1, "caller_s": e2e_s, "predicted_s": 1.0, "p50_s": 1.0,
+        "p95_s": 1.2,
     }  # fmt: skip
     return Answered(e2e_s=e2e_s, **(defaults | changes))
 
@@ -37,7 +38,8 @@ def a_server(status: int = 200) -> Callable[[httpx.Request], httpx.Response]:
             return httpx.Response(status, headers={"x-router-decision-id": tier}, text="refused")
         tier = request.url.path.rsplit("/", 1)[1]
         forecast = {"tier": tier, "predicted_e2e_ms": 1.0, "p50_e2e_ms": 1.0, "p95_e2e_ms": 9e9}
-        return httpx.Response(200, json={"candidates": [forecast]})
+        outcome = {"e2e_ms": 1.0}
+        return httpx.Response(200, json={"candidates": [forecast], "outcome": outcome})
 
     return handle
 
@@ -61,14 +63,35 @@ def test_the_serve_file_is_moved_and_not_changed() -> None:
 def test_the_forecast_is_the_one_for_the_tier_that_answered() -> None:
     other = {"tier": "b", "predicted_e2e_ms": 9.0, "p50_e2e_ms": 9.0, "p95_e2e_ms": 9.0}
     own = {"tier": "a", "predicted_e2e_ms": 100.0, "p50_e2e_ms": 110.0, "p95_e2e_ms": 200.0}
-    answered = as_answered("a", 3, 0.15, {"candidates": [other, own]})
+    outcome = {"e2e_ms": 150.0}
+    answered = as_answered("a", 3, 0.25, {"candidates": [other, own], "outcome": outcome})
     assert (answered.predicted_s, answered.p50_s, answered.p95_s) == (0.1, 0.11, 0.2)
+
+
+def test_what_is_lost_outside_tandem_is_told_apart() -> None:
+    # Given a reply within its bound, which reached its caller later than that
+    answered = an_answer(1.1, caller_s=1.5, p95_s=1.2)
+
+    # Then the forecast was right, and the caller saw less than it
     assert answered.is_covered
+    assert not answered.is_covered_for_caller
+    document = a_document([answered])
+    assert (document["coverage"], document["coverage_for_callers"]) == (1.0, 0.0)
+    assert document["outside_p95_s"] == pytest.approx(0.4)
 
 
-def test_a_decision_without_the_tier_is_an_error() -> None:
-    with pytest.raises(LoadFailed, match="says nothing of that tier"):
-        as_answered("a", 1, 1.0, {"candidates": []})
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"candidates": [], "outcome": {"e2e_ms": 1.0}}, "says nothing of that tier"),
+        ({"candidates": []}, "does not say how it ended"),
+    ],
+)
+def test_a_decision_that_says_too_little_is_an_error(
+    document: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(LoadFailed, match=problem):
+        as_answered("a", 1, 1.0, document)
 
 
 @pytest.mark.parametrize(
