@@ -83,7 +83,7 @@ def show(answered: Sequence[Answered], document: Mapping[str, Any], console: Con
         table.add_column(name, justify="left" if name == "replies" else "right")
     rows = {"all": document}
     rows |= {f"{key} at once": part for key, part in document["by_concurrency"].items()}
-    rows |= {f"tier {key}": part for key, part in document["by_tier"].items()}
+    rows |= {key: part for key, part in document["by_tier"].items()}
     for name, part in rows.items():
         table.add_row(
             name, str(part["num_scored"]), f"{part['median_e2e_s']:.2f} s",

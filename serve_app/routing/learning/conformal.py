@@ -9,6 +9,7 @@ group, also where groups overlap (Bastani et al., 2022): the error is at most
 range / (gain * observations), for any sequence of scores.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from statistics import NormalDist
 from typing import Any, NamedTuple
 
 _NORMAL = NormalDist()
+_HALF_ROOT = math.sqrt(0.5)
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """The shares that are tracked; between them is interpolated."""
 _TARGETS = tuple(_NORMAL.inv_cdf(level) for level in LEVELS)
@@ -46,6 +48,11 @@ def score_of(probability: float) -> float:
     return max(-LARGEST_SCORE, min(LARGEST_SCORE, _NORMAL.inv_cdf(probability)))
 
 
+def _share_below(score: float) -> float:
+    """The normal distribution; `NormalDist.cdf` takes twice as long."""
+    return 0.5 * math.erfc(-score * _HALF_ROOT)
+
+
 class Recalibration(NamedTuple):
     """Maps a model's probability to the share of cases in which it came true, and back.
 
@@ -58,11 +65,11 @@ class Recalibration(NamedTuple):
         """What a stated probability is worth. Monotone; 0 and 1 stay."""
         if stated <= 0.0 or stated >= 1.0:
             return min(1.0, max(0.0, stated))
-        return _NORMAL.cdf(_interpolated(score_of(stated), self.scores, _TARGETS))
+        return _share_below(_interpolated(score_of(stated), self.scores, _TARGETS))
 
     def stated_probability(self, true: float) -> float:
         """What the model must state for `true` to be true; the inverse."""
-        return _NORMAL.cdf(_interpolated(score_of(true), _TARGETS, self.scores))
+        return _share_below(_interpolated(score_of(true), _TARGETS, self.scores))
 
 
 class _Offset(NamedTuple):

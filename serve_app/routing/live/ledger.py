@@ -130,7 +130,7 @@ class Ledger:
 
     def sequences_of(self, share_key: str) -> int:
         """Sequences in flight that count against one share."""
-        return self._by_share[share_key]
+        return self._by_share.get(share_key, 0)
 
     def report(self, load: Mapping[str, object], *, now: float) -> None:
         """Takes the `deployments.messages.Load` of a reply."""

@@ -32,9 +32,9 @@ class Promises:
         A caller who returns later finds the places of those who have left by then, so it is the
         moment at which most have come and fewest gone that counts.
         """
-        self._expire(now)
         if not self._due:
             return 0.0
+        self._expire(now)
         due = self._due[: bisect_left(self._due, now + stay_s)]
         back = (number * self._kept_share for number in range(1, len(due) + 1))
         gone = (leaving_per_s * max(0.0, at_s - now) for at_s in due)

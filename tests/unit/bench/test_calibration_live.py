@@ -110,7 +110,7 @@ def test_figures_are_told_by_load_and_by_tier() -> None:
     assert document["by_tier"]["small"]["median_abs_rel_error"] == 0.0
     text = io.StringIO()
     show(answered, document, Console(file=text, width=120))
-    assert "6 at once" in text.getvalue() and "tier large" in text.getvalue()
+    assert "6 at once" in text.getvalue() and "large" in text.getvalue()
 
 
 def test_a_plot_marks_where_the_load_changes() -> None:
