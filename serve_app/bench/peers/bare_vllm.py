@@ -15,6 +15,7 @@ from serve_app.bench.processes import Command, serving
 _IN_ONE_PROCESS = (
     "--distributed-executor-backend", "vllm.v1.executor.uniproc_executor.UniProcExecutor",
 )  # fmt: skip
+_WAYS = ("tensor", "pipeline", "data")
 
 
 def bare_vllm(tier: TierSpec, address: Address, log: Path) -> AbstractContextManager[Address]:
@@ -38,16 +39,17 @@ def command(tier: TierSpec, address: Address, log: Path) -> Command:
         # It would cost the reference time.
         "--disable-uvicorn-access-log",
         *flags(tier.engine_kwargs),
-        *(_IN_ONE_PROCESS if _is_unbound_cpu(tier) else ()),
+        *(_IN_ONE_PROCESS if _fits_one_process(tier) else ()),
     )  # fmt: skip
     environment = dict((tier.runtime_env or {}).get("env_vars", {})) | {"HF_HUB_OFFLINE": "1"}
     return Command(arguments, environment, "/health", log)
 
 
-def _is_unbound_cpu(tier: TierSpec) -> bool:
-    """As `deployments.engine.one_process` tells it."""
+def _fits_one_process(tier: TierSpec) -> bool:
+    """As `deployments.engine.one_process` tells it, by what the file says."""
     is_bound = "VLLM_CPU_OMP_THREADS_BIND" in (tier.runtime_env or {}).get("env_vars", {})
-    return (tier.accelerator_config or {}).get("kind") == "cpu" and not is_bound
+    is_alone = all(tier.engine_kwargs.get(f"{way}_parallel_size", 1) == 1 for way in _WAYS)
+    return (tier.accelerator_config or {}).get("kind") == "cpu" and is_alone and not is_bound
 
 
 def flags(engine_kwargs: Mapping[str, Any]) -> list[str]:

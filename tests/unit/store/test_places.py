@@ -57,23 +57,17 @@ def s3_of(
         server.shutdown()
 
 
-def test_a_connection_that_always_breaks_is_told_with_its_reason(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("handler", "reason"),
+    [
+        (Dropping, r"s3://models/tiny could not be read: .*10.*100"),
+        (Replaced, r"could not be read: .*did not match"),
+    ],
+)
+def test_an_object_that_breaks_off_or_is_replaced_while_it_is_fetched_is_told_with_the_reason(
+    handler: type[BaseHTTPRequestHandler], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with (
-        s3_of(Dropping, monkeypatch) as place,
-        pytest.raises(StoreFailed, match=r"s3://models/tiny could not be read: .*10.*100"),
-    ):
-        place.download("v/weights.bin", 100, BytesIO(), unseen("fetching", 100))
-
-
-def test_an_object_that_is_replaced_while_it_is_fetched_is_told(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with (
-        s3_of(Replaced, monkeypatch) as place,
-        pytest.raises(StoreFailed, match=r"could not be read: .*did not match"),
-    ):
+    with s3_of(handler, monkeypatch) as place, pytest.raises(StoreFailed, match=reason):
         place.download("v/weights.bin", 100, BytesIO(), unseen("fetching", 100))
 
 

@@ -183,15 +183,20 @@ def test_ray_serve_llms_cpu_engines_get_cores_of_their_own(tmp_path: Path) -> No
 
 
 def test_bare_vllm_runs_a_cpu_tier_as_tandem_does(tmp_path: Path) -> None:
-    # Given one tier on a CPU whose threads go anywhere, one that is bound, and one on a GPU
-    def words(kind: str, **variables: str) -> tuple[str, ...]:
+    # Given tiers on a CPU, of which only the first leaves its one worker's threads to the kernel
+    def words(kind: str, workers: int = 1, **variables: str) -> tuple[str, ...]:
         loading = {"model_id": "m", "model_source": str(tmp_path)}
         tier = TierSpec(
             model_loading_config=loading, accelerator_config={"kind": kind},
-            runtime_env={"env_vars": variables}, routing={"usd_per_hour": 1.0},
+            engine_kwargs={"tensor_parallel_size": workers}, runtime_env={"env_vars": variables},
+            routing={"usd_per_hour": 1.0},
         )  # fmt: skip
         return command(tier, NOWHERE, tmp_path / "log").arguments
 
-    # Then only the first is told to stay in one process
-    asked = [words("cpu"), words("cpu", VLLM_CPU_OMP_THREADS_BIND="0"), words("gpu")]
-    assert ["--distributed-executor-backend" in one for one in asked] == [True, False, False]
+    # Then only that one, and none on a GPU, is told to stay in one process
+    asked = [
+        words("cpu"), words("cpu", workers=2), words("cpu", VLLM_CPU_OMP_THREADS_BIND="0"),
+        words("gpu"),
+    ]  # fmt: skip
+    told = ["--distributed-executor-backend" in one for one in asked]
+    assert told == [True, False, False, False]
