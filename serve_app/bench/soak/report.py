@@ -16,6 +16,7 @@ from serve_app.bench.traffic.scores import scores
 
 _FAILURES = Target("5xx or no answer", high=0.0)
 _MEMORY = Target("steepest memory growth of a process", "MB/h", high=25.0)
+_ALL_MEMORY = Target("memory growth of all processes together", "MB/h", high=60.0)
 _DESCRIPTORS = Target("most file descriptors that a process gained", high=10.0)
 _P90 = Target("slowest P90 of a twelfth, against the median one", "x", high=1.5)
 _REPLACED = Target("processes that ended meanwhile", high=0.0)
@@ -42,6 +43,7 @@ def verdicts(soaked: Soaked, grown: Sequence[Growth]) -> list[Verdict]:
         _MEMORY.judged(
             steepest.mb_per_hour if steepest else math.nan, steepest.name if steepest else ""
         ),
+        _ALL_MEMORY.judged(sum(one.mb_per_hour for one in grown) if grown else math.nan),
         _DESCRIPTORS.judged(
             max((one.descriptors[1] - one.descriptors[0] for one in grown), default=math.nan)
         ),
@@ -87,7 +89,7 @@ def show(judged: Sequence[Verdict], document: dict[str, Any], console: Console) 
     """Verdicts, processes, then what has to be known to read them."""
     minutes = document["duration_s"] / 60
     rate = document["offered"] / document["duration_s"]
-    console.print(table_of(f"{rate:g} requests/s for {minutes:g} minutes", judged))
+    console.print(table_of(f"{rate:.4g} requests/s for {minutes:g} minutes", judged))
     console.print(_processes(document))
     by_twelfth = ", ".join(_seconds(value) for value in document["p90_e2e_s_by_twelfth"])
     console.print(f"P90 by twelfth of the time: {by_twelfth} s")

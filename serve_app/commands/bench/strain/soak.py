@@ -1,6 +1,7 @@
 """`tandem bench soak`: the same load for a long time, with an eye on every process."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +43,10 @@ def soak(
     config: Annotated[
         Path | None, typer.Option(help="Serve file of real engines; fakes when left out.")
     ] = None,
+    overload: Annotated[
+        float | None,
+        typer.Option(min=1.0, help="In place of --rate: so many times what the fakes can do."),
+    ] = None,
     port: Annotated[int, typer.Option(help="Port of this machine to listen at.")] = _PORT,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the report to this file as JSON.")
@@ -54,13 +59,16 @@ def soak(
 
     \b
     Starts Tandem with two fake tiers, or with the engines of --config, sends one request every
-    1/RATE seconds, and looks at every process of it all the time.
+    1/RATE seconds, and looks at every process of it all the time. With --overload, requests come
+    at random and want to be refused (429) when they cannot be served in time.
     Exit code 0: every target is met. 1: one is missed, or something did not run.
     """
 
-    load = _Load(Address(HOST, port), config, 60 * minutes, rate)
+    load = _Load(Address(HOST, port), config, 60 * minutes, rate, overload)
 
     def measure(console: Console) -> dict[str, Any]:
+        if overload is not None and config is not None:
+            raise ValueError("--overload is for fakes, whose capacity is known; leave out --config")
         with alone(private_folder(tandem_home() / "soak")) as folder:
             return _measure(folder, load, records, console)
 
@@ -69,15 +77,27 @@ def soak(
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """What is served where, and asked how often; config: None for fakes."""
+    """What is served where, and asked how often.
+
+    config: None for fakes. overload: times their capacity, in place of the rate.
+    """
 
     address: Address
     config: Path | None
     duration_s: float
     rate_per_s: float
+    overload: float | None
+
+    @property
+    def requests(self) -> Sequence[Asked]:
+        if self.overload is not None:
+            return scenario.overload_of(self.overload, self.duration_s)
+        return scenario.asked(self.rate_per_s, self.duration_s)
 
     def request(self, asked: Asked) -> bytes:
-        body = scenario.body_of(asked, is_fake=self.config is None)
+        body = scenario.body_of(
+            asked, is_fake=self.config is None, can_be_refused=self.overload is not None
+        )
         return post(self.address, _CHAT, body)
 
 
@@ -106,7 +126,9 @@ def _measure(folder: Path, load: _Load, records: Path | None, console: Console) 
 
 def _content(folder: Path, load: _Load, console: Console) -> dict[str, Any]:
     if load.config is None:
-        return scenario.fake_tiers(load.address, str(private_folder(folder / "decisions")))
+        decisions = str(private_folder(folder / "decisions"))
+        tiers = scenario.fake_tiers if load.overload is None else scenario.overloaded_tiers
+        return tiers(load.address, decisions)
     content = at_address(read_serve_file(load.config).content, load.address)
     prepare(parse(content).embedded_models, console.print)
     return content
@@ -116,7 +138,7 @@ async def _run(watch: Watch, load: _Load, say: Say) -> run.Soaked:
     every_s = min(_LOOK_AT_LEAST_EVERY_S, max(1.0, load.duration_s / _LOOKS))
     return await run.soak(
         Target(load.address, load.request, give_up_s=_PATIENCE_S),
-        scenario.asked(load.rate_per_s, load.duration_s),
+        load.requests,
         watch,
         duration_s=load.duration_s,
         look_every_s=every_s,

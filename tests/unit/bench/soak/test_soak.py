@@ -69,6 +69,7 @@ def test_a_steady_soak_meets_every_target() -> None:
     ("soaked", "name"),
     [
         (a_soak(a_trace(mb_per_hour=200.0)), "steepest memory growth of a process"),
+        (a_soak(*[a_trace(mb_per_hour=20.0)] * 4), "memory growth of all processes together"),
         (a_soak(a_trace(descriptors_per_hour=60)), "most file descriptors that a process gained"),
         (a_soak(a_trace(), a_trace(until_s=1800.0)), "processes that ended meanwhile"),
         (a_soak(records=[a_record(status=503), *a_soak().records]), "5xx or no answer"),
@@ -140,6 +141,15 @@ def test_a_soak_of_a_real_server_answers_everything(tmp_path: Path) -> None:
         )  # fmt: skip
     assert [record.status for record in soaked.records] == [200] * 20
     assert len(soaked.traces[0].samples) >= 2
+
+
+def test_twice_the_capacity_is_asked_by_callers_who_may_be_refused() -> None:
+    asked = scenario.overload_of(2.0, 600.0)
+    tokens_per_s = sum(request.max_tokens for request in asked) / 600.0
+    # 16 slots each: a token every 38 ms and every 68 ms
+    assert tokens_per_s == pytest.approx(2.0 * 16 * (1 / 0.038 + 1 / 0.068), rel=0.1)
+    body = scenario.body_of(asked[0], is_fake=True, can_be_refused=True)
+    assert body["slo"]["on_infeasible"] == "reject"
 
 
 def test_the_served_file_is_valid_and_a_fake_writes_what_it_may(tmp_path: Path) -> None:
