@@ -4,7 +4,8 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Literal
 
 import httpx
@@ -30,7 +31,8 @@ class Answer:
     """What became of one request; seconds on the monotonic clock.
 
     num_engines: replicas that spoke in it. num_connections: that its caller needed. why: what was
-    wrong, for whoever reads the report.
+    wrong, for whoever reads the report. decision_id: the router's, None when it said none.
+    first_tries: that it took until something was said.
     """
 
     sent_at_s: float
@@ -40,6 +42,8 @@ class Answer:
     num_engines: int = 0
     num_connections: int = 1
     why: str = ""
+    decision_id: str | None = None
+    first_tries: int = 1
 
 
 class Callers:
@@ -135,7 +139,11 @@ async def _streamed(
     deltas = [choice["delta"] for event in events for choice in event["choices"]]
     text = "".join(delta.get("content") or "" for delta in deltas)
     engines = {event.get("system_fingerprint") for event in events}
-    return _judged(asked, text, sent_at_s, connection, num_engines=len(engines))
+    return replace(
+        _judged(asked, text, sent_at_s, connection, num_engines=len(engines)),
+        decision_id=response.headers.get("x-router-decision-id"),
+        first_tries=int(response.headers.get("x-router-attempts", 1)),
+    )
 
 
 def _judged(
@@ -143,9 +151,12 @@ def _judged(
 ) -> Answer:
     if text == asked.expected:
         return _answer(asked, sent_at_s, connection, "right", num_engines=num_engines)
+    pairs = zip(asked.expected, text, strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    here = slice(same, same + 60)
     return _answer(
         asked, sent_at_s, connection, "wrong", num_engines=num_engines,
-        why=f"expected {asked.expected[-60:]!r}, got {text[-60:]!r}",
+        why=f"after {same} characters: expected {asked.expected[here]!r}, got {text[here]!r}",
     )  # fmt: skip
 
 

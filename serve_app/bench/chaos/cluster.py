@@ -14,11 +14,10 @@ from threading import Event, Thread
 
 import ray
 
-from serve_app.bench.chaos.scenario import ROUTER_RESOURCE, TIER_RESOURCE
+from serve_app.bench.chaos.scenario import ROOM_PER_NODE, ROUTER_RESOURCE, TIER_RESOURCE
 from serve_app.serve_run import main
 
 _NUM_NODES = 3
-_ROOM_PER_NODE = 4
 _REPLACED_AFTER_S = 3.0
 _POLL_S = 0.5
 # Several raylets of one machine must not hand out the same ports.
@@ -33,7 +32,7 @@ def several_nodes() -> Iterator[None]:
     """A head for the routers, and nodes for the tiers."""
     ray.init(
         address="local", namespace="serve", include_dashboard=False,
-        resources={ROUTER_RESOURCE: _ROOM_PER_NODE},
+        resources={ROUTER_RESOURCE: ROOM_PER_NODE},
     )  # fmt: skip
     address, is_over = ray.get_runtime_context().gcs_address, Event()
     keepers = [Thread(target=_keep, args=(address, is_over)) for _ in range(_NUM_NODES)]
@@ -52,7 +51,7 @@ def several_nodes() -> Iterator[None]:
 
 def _keep(address: str, is_over: Event) -> None:
     """Runs a node, and another one whenever it dies."""
-    room = json.dumps({TIER_RESOURCE: _ROOM_PER_NODE})
+    room = json.dumps({TIER_RESOURCE: ROOM_PER_NODE})
     command = [sys.executable, *_START, "--address", address, "--resources", room]
     while not is_over.is_set():
         node = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -32,10 +32,12 @@ class Round:
 
 
 async def rounds(
-    kinds: Sequence[Kind], faults: Faults, callers: Callers, base_url: str, say: Say
-) -> list[Round]:
+    kinds: Sequence[Kind], faults: Faults, callers: Callers, base_url: str, say: Say,
+    patience_s: float = _PATIENCE_S,
+) -> list[Round]:  # fmt: skip
     """A round for each of the kinds, in this order; those that cannot be caused are left out.
 
+    What is not back `patience_s` after its fault has not recovered.
     Cancelled, as by Ctrl-C, it returns those that had ended: an hour of them is worth a report.
     """
     done: list[tuple[Victim, float | None, float]] = []
@@ -51,7 +53,9 @@ async def rounds(
             say(f"{kind}: {victim.title[:60]}")
             if victim.replicas is not None:
                 wanted["replica"] = victim.replicas
-            recovered_after_s = await _recovery(faults, wanted, began_s, base_url)
+                wanted["engine"] = min(wanted["engine"], 1) * victim.replicas
+            back_at_s = await _recovery(faults, wanted, began_s + patience_s, base_url)
+            recovered_after_s = None if back_at_s is None else back_at_s - began_s
             await faults.end(victim)
             await asyncio.sleep(_CALM_S)
             done.append((victim, recovered_after_s, began_s))
@@ -65,14 +69,15 @@ async def rounds(
 
 
 async def _recovery(
-    faults: Faults, wanted: dict[Kind, int], began_s: float, base_url: str
+    faults: Faults, wanted: dict[Kind, int], give_up_at_s: float, base_url: str
 ) -> float | None:
-    while time.monotonic() - began_s < _PATIENCE_S:
+    """When all was well again; None when it was not by then."""
+    while time.monotonic() < give_up_at_s:
         await asyncio.sleep(_POLL_S)
         now = _counts(faults)
         is_whole = all(now[kind] >= count for kind, count in wanted.items())
         if is_whole and await _answers(base_url):
-            return time.monotonic() - began_s
+            return time.monotonic()
     return None
 
 

@@ -20,6 +20,7 @@ _WATCHED = {"health_check_period_s": 1.0, "health_check_timeout_s": 2.0}
 _TOKENS = (20, 120)
 # What each replica needs one of, and only the further nodes, or only the head, have.
 TIER_RESOURCE, ROUTER_RESOURCE = "tandem_tier", "tandem_router"
+ROOM_PER_NODE = 4
 # Longer than any recovery: what is lost is lost for want of care, not of time.
 DEADLINE_S = 60.0
 
@@ -35,17 +36,17 @@ def fake_tiers(address: Address, *, has_nodes: bool = False) -> dict[str, Any]:
         routing={"keeps_state": False},
         telemetry={"decision_log": False, "access_log": False},
         resilience={"stalled_after_s": 2.0, "retry_budget": 1.0},
-        ingress_deployment_config={"num_replicas": 2} | _WATCHED | _on(has_nodes, ROUTER_RESOURCE),
+        ingress_deployment_config={"num_replicas": 2} | _WATCHED | on(has_nodes, ROUTER_RESOURCE),
     )  # fmt: skip
     for tier in content["applications"][0]["args"]["llm_configs"]:
         apart = {"max_replicas_per_node": 1} if has_nodes else {}
-        tier["deployment_config"] = _REPLICAS | _WATCHED | apart | _on(has_nodes, TIER_RESOURCE)
+        tier["deployment_config"] = _REPLICAS | _WATCHED | apart | on(has_nodes, TIER_RESOURCE)
     return content
 
 
-def _on(has_nodes: bool, resource: str) -> dict[str, Any]:
-    """Where a replica may run."""
-    wanted = {"resources": {resource: 1}} if has_nodes else {}
+def on(has_nodes: bool, resource: str, count: int = 1) -> dict[str, Any]:
+    """Where a replica may run, and how much of that node's room it takes."""
+    wanted = {"resources": {resource: count}} if has_nodes else {}
     return {"ray_actor_options": {"num_cpus": 0} | wanted}
 
 
@@ -60,17 +61,24 @@ def updates(content: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for number in count(1):
         content = deepcopy(content)
         args = content["applications"][0]["args"]
-        small = args["llm_configs"][0]
+        first = args["llm_configs"][0]
         if number % 3 == 1:
-            small["fake"]["step_base_s"] = 0.015 + 0.001 * number
-            yield "another engine for the small tier", content
+            _change_engine(first, number)
+            yield "another engine for the first tier", content
         elif number % 3 == 2:
-            small["deployment_config"]["num_replicas"] = 1
-            yield "one replica less of the small tier", content
+            first["deployment_config"]["num_replicas"] = 1
+            yield "one replica less of the first tier", content
         else:
-            small["deployment_config"]["num_replicas"] = 2
+            first["deployment_config"]["num_replicas"] = 2
             args["slo_classes"] = {f"class-{number}": {"e2e_ms": 5000}}
             yield "that replica again, and other routers", content
+
+
+def _change_engine(tier: dict[str, Any], number: int) -> None:
+    if "fake" in tier:
+        tier["fake"]["step_base_s"] = 0.015 + 0.001 * number
+    else:
+        tier["engine_kwargs"]["max_num_seqs"] = 16 + number
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,25 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count, repeat
+from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
+import yaml
 
-from serve_app.bench.chaos import report, scenario
+from serve_app.bench.chaos import real_tier, report, scenario
 from serve_app.bench.chaos.callers import Answer, Callers, answered
 from serve_app.bench.chaos.faults import Faults, Kind, Victim
 from serve_app.bench.chaos.rounds import Round, rounds
 from serve_app.bench.client import Address
+from serve_app.bench.load import LoadFailed
 from serve_app.config import AppConfig
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 def an_answer(**changes: Any) -> Answer:
@@ -109,6 +115,53 @@ def test_no_two_requests_are_alike_and_half_are_streamed() -> None:
     asked = [scenario.asked(number, draw) for number in range(100)]
     assert len({str(one.body["messages"]) for one in asked}) == 100
     assert sum(one.is_streamed for one in asked) == 50
+
+
+def a_serve_file() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((REPOSITORY / "models.local.yaml").read_text())
+    return content
+
+
+def test_of_a_serve_file_the_first_tier_runs_twice_and_each_update_of_it_is_valid() -> None:
+    content = real_tier.two_replicas(a_serve_file(), "/decisions", has_nodes=True)
+    versions = scenario.updates(content)
+    for version in (content, *(next(versions)[1] for _ in range(3))):
+        config = AppConfig.model_validate(version["applications"][0]["args"])
+        (tier,) = config.llm_configs
+        assert tier.model_id == "smollm2-135m" and tier.engine_kwargs["dtype"] == "float32"
+    assert scenario.num_replicas(content) == 2
+
+
+def a_model(texts: Iterator[str]) -> httpx.AsyncClient:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"choices": [{"message": {"content": next(texts)}}]})
+
+    return httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://x")
+
+
+async def test_each_question_has_to_be_answered_as_when_nothing_was_broken() -> None:
+    async with a_model(repeat("a story")) as client:
+        ask = await real_tier.questions(client)
+    asked = [ask(number, random.Random(1)) for number in range(32)]
+    assert {one.expected for one in asked} == {"a story"}
+    assert len({str(one.body) for one in asked}) == 32
+    streamed = {one.body["messages"][0]["content"] for one in asked if one.is_streamed}
+    unstreamed = {one.body["messages"][0]["content"] for one in asked if not one.is_streamed}
+    assert streamed == unstreamed
+
+
+async def test_a_model_whose_text_depends_on_its_batch_is_no_measure() -> None:
+    async with a_model(map(str, count())) as client:
+        with pytest.raises(LoadFailed, match="in a batch"):
+            await real_tier.questions(client)
+
+
+def test_a_real_stream_was_continued_when_the_log_knows_of_more_tries() -> None:
+    stream = an_answer(is_streamed=True, decision_id="a", first_tries=2)
+    unknown = an_answer(is_streamed=True, decision_id="b")
+    entries = [{"decision_id": "a", "attempts": 3}]
+    (told,) = real_tier.with_tries([a_round("engine", stream, unknown)], entries)
+    assert [answer.num_engines for answer in told.answers] == [2, 1]
 
 
 async def test_an_interrupted_run_reports_the_rounds_that_ended() -> None:
