@@ -19,7 +19,7 @@ import psutil
 from serve_app.bench.overhead.measures import quantile
 from serve_app.errors import TandemError
 from serve_app.routing.assess import length_query
-from serve_app.routing.decision import Candidate
+from serve_app.routing.candidate import Candidate
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.facts import EngineFacts, Outcome, TierSettings

@@ -11,7 +11,7 @@ from serve_app.check.models import find_shape
 from serve_app.config import AppConfig, SloClass
 from serve_app.routing.assess import assess
 from serve_app.routing.calibration import Calibrator
-from serve_app.routing.decision import Candidate
+from serve_app.routing.candidate import Candidate
 from serve_app.routing.latency import IDLE, LatencyProfile
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.prices import ShadowPrice

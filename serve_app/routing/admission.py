@@ -14,7 +14,8 @@ from serve_app.errors import (
     Unavailable,
 )
 from serve_app.routing.assess import assess
-from serve_app.routing.decision import Candidate, Decision
+from serve_app.routing.candidate import Candidate
+from serve_app.routing.decision import Decision
 from serve_app.routing.live.ledger import Ledger
 from serve_app.routing.types import RoutingRequest, TierView
 

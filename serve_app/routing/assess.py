@@ -3,7 +3,7 @@
 from functools import partial
 
 from serve_app.config import Objective
-from serve_app.routing.decision import Candidate, Exclusion
+from serve_app.routing.candidate import Candidate, Exclusion
 from serve_app.routing.latency import predict
 from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.types import RoutingRequest, TierView

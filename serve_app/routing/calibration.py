@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from serve_app.routing.forecast import Forecast
+from serve_app.routing.forecasting.forecast import Forecast
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.learning.conformal import GroupCalibration, score_of
 from serve_app.routing.learning.errors import (

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from serve_app.config import Objective
 from serve_app.routing.assess import assess
-from serve_app.routing.decision import Candidate, Decision, Reason
+from serve_app.routing.candidate import Candidate
+from serve_app.routing.decision import Decision, Reason
 from serve_app.routing.types import RoutingRequest, TierView
 
 _BUSY_FILL = 0.5
@@ -63,7 +64,7 @@ def _feasible(eligible: list[Candidate], needed: float) -> list[Candidate]:
     for candidate in sorted(eligible, key=lambda c: c.highest_score, reverse=True):
         if candidate.highest_score < to_beat:
             break
-        if candidate.probability >= needed:
+        if candidate.reaches(needed):
             feasible.append(candidate)
             if _is_clear(candidate):
                 to_beat = max(to_beat, candidate.score)
@@ -83,7 +84,7 @@ def _best(feasible: list[Candidate]) -> Candidate:
 
 
 def _is_clear(candidate: Candidate) -> bool:
-    return not candidate.was_crowded or candidate.probability >= _clear_of(candidate)
+    return not candidate.was_crowded or candidate.reaches(_clear_of(candidate))
 
 
 def _clear_of(candidate: Candidate) -> float:
@@ -122,7 +123,7 @@ def _explored(
         if c is not best
         and (c.silence_s is None or c.silence_s > _EXPLORED_AFTER_S)
         and c.fill < _EXPLORED_BELOW_FILL
-        and c.probability >= _clear_of(c)
+        and c.reaches(_clear_of(c))
     ]  # fmt: skip
     return max(unheard, key=lambda c: c.score, default=None)
 

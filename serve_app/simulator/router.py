@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from serve_app.errors import Saturated
-from serve_app.routing.decision import Candidate, Decision
+from serve_app.routing.candidate import Candidate
+from serve_app.routing.decision import Decision
 from serve_app.routing.live.facts import Outcome
 from serve_app.routing.types import RoutingRequest
 from serve_app.simulator.fleet.members import ReplicaLoad

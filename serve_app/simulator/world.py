@@ -12,7 +12,7 @@ from itertools import count
 from math import inf
 
 from serve_app.errors import Saturated, TandemError
-from serve_app.routing.decision import Candidate
+from serve_app.routing.candidate import Candidate
 from serve_app.routing.live.facts import Outcome
 from serve_app.routing.types import RoutingRequest
 from serve_app.simulator.engine import Finished, Replica

@@ -1,6 +1,6 @@
 """One ended request as a line of the decision log. Record in, plain values out; no text."""
 
-from serve_app.routing.decision import Candidate
+from serve_app.routing.candidate import Candidate
 from serve_app.telemetry.decision_log import SCHEMA, CandidateEntry, DecisionEntry
 from serve_app.telemetry.explain import why_not
 from serve_app.telemetry.records import RequestRecord, Verdict

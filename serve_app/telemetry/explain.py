@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from serve_app.routing.decision import Candidate, Decision
+from serve_app.routing.candidate import Candidate
+from serve_app.routing.decision import Decision
 
 _WHY_NOT = {
     "starting": "no replica is running yet",

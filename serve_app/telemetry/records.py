@@ -6,7 +6,8 @@ from typing import Any
 
 from deployments.messages import Usage
 from serve_app.asks import Ask
-from serve_app.routing.decision import Candidate, Decision
+from serve_app.routing.candidate import Candidate
+from serve_app.routing.decision import Decision
 from serve_app.routing.lengths.scores import pinball
 from serve_app.routing.live.facts import Outcome
 

@@ -8,8 +8,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from serve_app.routing.decision import Candidate
-from serve_app.routing.forecast import Forecast
+from serve_app.routing.candidate import Candidate
+from serve_app.routing.forecasting.forecast import Forecast
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.facts import EngineFacts, Outcome, TierSettings

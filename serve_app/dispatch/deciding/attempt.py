@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from serve_app.resilience.journey import Journey
-from serve_app.routing.decision import Candidate
+from serve_app.routing.candidate import Candidate
 from serve_app.routing.types import RoutingRequest
 from serve_app.telemetry.records import RequestRecord
 

@@ -13,7 +13,8 @@ from serve_app.errors import NotBegun, Saturated, ShuttingDown, Unavailable
 from serve_app.prompts import PromptCounter
 from serve_app.resilience.journey import Journey
 from serve_app.resilience.safeguards import Safeguards
-from serve_app.routing.decision import Candidate, Decision, Reason
+from serve_app.routing.candidate import Candidate
+from serve_app.routing.decision import Decision, Reason
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.state import TierState
 from serve_app.routing.types import RoutingRequest, Slo

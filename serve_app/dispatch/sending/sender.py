@@ -12,7 +12,7 @@ from serve_app.dispatch.sending.calls import engine_call
 from serve_app.dispatch.sending.flights import Flights
 from serve_app.dispatch.sending.insurance import InsuranceBudget, first_good
 from serve_app.resilience.continued import Continued
-from serve_app.routing.decision import Candidate
+from serve_app.routing.candidate import Candidate
 from serve_app.routing.live.facts import Outcome
 from serve_app.telemetry.records import RequestRecord
 

@@ -65,6 +65,17 @@ class ReplyLength:
     def is_fixed(self) -> bool:
         return self.least >= self.most
 
+    def share_within(self, tokens: float) -> float:
+        """Share of replies of at most so many tokens, within the limits."""
+        if tokens >= self.most:
+            return 1.0
+        if tokens < self.least:
+            return 0.0
+        index = bisect_right(TOKENS, tokens)
+        share = self.distribution.cumulative[index - 1] if index else 0.0
+        # All of them must be there: the longest counts.
+        return share if self.sequences == 1 else share**self.sequences
+
     def between(
         self, more_than: float, at_most: float
     ) -> tuple[Sequence[float], Sequence[float], float]:
@@ -73,8 +84,10 @@ class ReplyLength:
         Whoever would be shorter than `least` is as long as that, longer than `most` likewise.
         """
         least, most = self.least, self.most
+        if at_most < least:
+            return (), (), 0.0
         if least >= most:
-            return ((most,), (1.0,), 0.0) if at_most >= most else ((), (), 0.0)
+            return (most,), (1.0,), 0.0
         end = bisect_left(TOKENS, min(at_most, most))
         first = min(end, bisect_right(TOKENS, max(more_than, least)))
         tokens, shares = TOKENS[first:end], self.distribution.shares[first:end]

@@ -11,7 +11,8 @@ from serve_app.config import Objective
 from serve_app.errors import Saturated
 from serve_app.routing.admission import admit, drains_after_s, possible_when_idle
 from serve_app.routing.assess import length_query
-from serve_app.routing.decision import Candidate, Decision
+from serve_app.routing.candidate import Candidate
+from serve_app.routing.decision import Decision
 from serve_app.routing.live.facts import Outcome
 from serve_app.routing.live.ledger import Work
 from serve_app.routing.live.state import TierState
@@ -142,7 +143,7 @@ class Chooser:
                 candidate.tier == request.pinned_tier
                 # Nothing is known of a tier that never ran; it is tried once.
                 or not self._states[candidate.tier].has_run
-                or candidate.idle_probability >= request.slo.attainment
+                or candidate.reaches_when_idle
             )
         ]  # fmt: skip
         others = asleep if wanted is None else [*asleep, wanted]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serve_app.routing.assess import assess
-from serve_app.routing.decision import Candidate
+from serve_app.routing.candidate import Candidate
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.facts import EngineFacts, TierSettings

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from serve_app.errors import ContextWindowExceeded, Saturated
-from serve_app.routing.decision import Candidate, Decision
+from serve_app.routing.candidate import Candidate
+from serve_app.routing.decision import Decision
 from serve_app.routing.live.facts import Outcome
 from serve_app.routing.types import RoutingRequest, Slo
 from serve_app.simulator.fleet.tier import SimulatedTier

@@ -12,7 +12,7 @@ from serve_app.errors import (
     Unavailable,
 )
 from serve_app.routing.admission import admit, drains_after_s
-from serve_app.routing.decision import Candidate
+from serve_app.routing.candidate import Candidate
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.ledger import Ledger, Work
 from serve_app.routing.policy import choose

@@ -6,21 +6,18 @@ is never the product of stacked quantiles.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import mul
 
+from serve_app.routing.forecasting.in_time import InTime
+from serve_app.routing.forecasting.search import where_reached
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.learning.conformal import Recalibration, score_of
 from serve_app.routing.learning.errors import Error
 from serve_app.routing.learning.knowledge import Knowledge
 from serve_app.routing.lengths.reply import ReplyLength
 
-_SURE = 3.3
 _LEAST_S = 1e-6
-_PRECISION = 5e-4
-_MOST_STEPS = 30
 
 
 # Never changed, but not frozen, which would make each field slower to set.
@@ -93,34 +90,23 @@ class Forecast:
         if self.length.is_fixed:
             factor = math.exp(score_of(stated) * self.e2e_error.spread)
             return max(_LEAST_S, (self.mean_e2e_s + self.shift_s) * factor - self.shift_s)
-        return _where_reached(
+        return where_reached(
             lambda limit_s: score_of(self.stated_probability(limit_s)),
             score_of(stated),
             *self._range(),
         )
 
-    def stated_probability(self, limit_s: float) -> float:
-        """P(whole reply within `limit_s`) by the model alone: a sum over lengths.
+    def reaches(self, probability: float, limit_s: float) -> bool:
+        """Whether `probability(limit_s)` is that or more; mostly known from its bounds."""
+        if limit_s <= 0.0 or probability <= 0.0:
+            return probability <= 0.0
+        stated, in_time = self.recalibration.stated_probability(probability), self._within(limit_s)
+        low, high = in_time.bounds()
+        return low >= stated or (high >= stated and in_time.share() >= stated)
 
-        Only lengths whose time lies within 3.3 spreads of the limit need the normal
-        distribution; shorter ones surely fit, longer ones surely do not (1 in 2,000 each).
-        """
-        if limit_s <= 0.0:
-            return 0.0
-        time, spread, shift_s, length = self.time, self.e2e_error.spread, self.shift_s, self.length
-        shifted_s, margin = limit_s + shift_s, math.exp(_SURE * spread)
-        # A reply's time is `before_s + tokens * step_s`, as in `ReplyTime.e2e_s`.
-        step_s = max(time.step_s, _LEAST_S)
-        before_s = time.ttft_s + shift_s - step_s
-        sure = (shifted_s / margin - before_s) / step_s
-        if sure >= length.most:
-            return 1.0
-        possible = (shifted_s * margin - before_s) / step_s
-        tokens, shares, shorter = length.between(sure, possible)
-        scale, log, erfc = 1.0 / (spread * math.sqrt(2.0)), math.log, math.erfc
-        late = [erfc(log((before_s + count * step_s) / shifted_s) * scale) for count in tokens]
-        in_time: float = shorter + 0.5 * sum(map(mul, shares, late))
-        return min(1.0, in_time)
+    def stated_probability(self, limit_s: float) -> float:
+        """P(whole reply within `limit_s`) by the model alone."""
+        return self._within(limit_s).share() if limit_s > 0.0 else 0.0
 
     def ttft_probability(self, limit_s: float) -> float:
         """P(first token within `limit_s`)."""
@@ -150,6 +136,9 @@ class Forecast:
         return _within(
             shifted_limit_s, self.time.e2e_s(tokens) + self.shift_s, self.e2e_error.spread
         )
+
+    def _within(self, limit_s: float) -> InTime:
+        return InTime(self.length, self.time, self.e2e_error.spread, limit_s, self.shift_s)
 
     def _range(self) -> tuple[float, float]:
         margin = math.exp(6.0 * self.e2e_error.spread)
@@ -194,36 +183,3 @@ def _within(limit_s: float, predicted_s: float, spread: float) -> float:
     if limit_s <= 0.0:
         return 0.0
     return 0.5 * math.erfc(-math.log(limit_s / predicted_s) / (spread * math.sqrt(2.0)))
-
-
-def _where_reached(
-    growing: Callable[[float], float], target: float, low: float, high: float
-) -> float:
-    """Where a growing function reaches a value, from above and to `_PRECISION`.
-
-    False position in the logarithm; an end that stays twice counts half (the Illinois method,
-    Dowell and Jarratt 1971).
-    """
-    left, right = math.log(max(low, _LEAST_S)), math.log(high)
-    short, excess = growing(math.exp(left)) - target, growing(high) - target
-    if short >= 0.0:
-        return math.exp(left)
-    was_short: bool | None = None
-    for _ in range(_MOST_STEPS):
-        if right - left <= _PRECISION:
-            break
-        share = short / (short - excess) if excess > 0.0 else 0.5
-        # Never nearer to an end than that, so that the bracket closes around a good guess.
-        middle = min(
-            right - _PRECISION / 2, max(left + _PRECISION / 2, left + share * (right - left))
-        )
-        missing = growing(math.exp(middle)) - target
-        is_short = missing < 0.0
-        if is_short:
-            left, short = middle, missing
-            excess = excess / 2 if was_short is True else excess
-        else:
-            right, excess = middle, missing
-            short = short / 2 if was_short is False else short
-        was_short = is_short
-    return math.exp(right)

@@ -1,0 +1,78 @@
+"""What share of replies is there in time. Two distributions in, a share out; pure arithmetic.
+
+Neither a reply's length nor the error of its predicted time is known: log((actual + shift) /
+(predicted + shift)) is normal around 0, and lengths are counted.
+"""
+
+import math
+from dataclasses import dataclass
+from operator import mul
+
+from serve_app.routing.latency import ReplyTime
+from serve_app.routing.lengths.reply import ReplyLength
+
+_SURE = 3.3
+_LEAST_S = 1e-6
+# Of replies that lie between 1 and more spreads off their predicted time, and between 0 and 1.
+_FAR = 0.5 * math.erfc(math.sqrt(0.5))
+_NEAR = 0.5 - _FAR
+
+
+# Never changed, but not frozen, which would make each field slower to set.
+@dataclass(slots=True)
+class InTime:
+    """Replies of one request, and a limit.
+
+    length: of the reply. time: predicted, corrected. spread: standard deviation of its error.
+    limit_s: positive. shift_s: added to actual and predicted before they are compared.
+    """
+
+    length: ReplyLength
+    time: ReplyTime
+    spread: float
+    limit_s: float
+    shift_s: float
+
+    def share(self) -> float:
+        """Of replies that are there within the limit: a sum over lengths.
+
+        Only lengths whose time lies within 3.3 spreads of the limit need the normal
+        distribution; shorter ones surely fit, longer ones surely do not (1 in 2,000 each).
+        """
+        length, shifted_s = self.length, self.limit_s + self.shift_s
+        before_s, step_s = self._line()
+        margin = math.exp(_SURE * self.spread)
+        sure = (shifted_s / margin - before_s) / step_s
+        if sure >= length.most:
+            return 1.0
+        possible = (shifted_s * margin - before_s) / step_s
+        tokens, shares, shorter = length.between(sure, possible)
+        scale, log, erfc = 1.0 / (self.spread * math.sqrt(2.0)), math.log, math.erfc
+        late = [erfc(log((before_s + count * step_s) / shifted_s) * scale) for count in tokens]
+        in_time: float = shorter + 0.5 * sum(map(mul, shares, late))
+        return min(1.0, in_time)
+
+    def bounds(self) -> tuple[float, float]:
+        """Between what `share()` lies, for a third of its time.
+
+        An error between 0 and 1 spread, or between 1 and 3.3, is taken for the one, then for the
+        other. That is most often enough to tell whether a tier is feasible.
+        """
+        within, shifted_s = self.length.share_within, self.limit_s + self.shift_s
+        before_s, step_s = self._line()
+        margin = math.exp(self.spread)
+        early = within((shifted_s / margin - before_s) / step_s)
+        punctual = within((shifted_s - before_s) / step_s)
+        late = within((shifted_s * margin - before_s) / step_s)
+        margin = math.exp(_SURE * self.spread)
+        sure = within((shifted_s / margin - before_s) / step_s)
+        possible = within((shifted_s * margin - before_s) / step_s)
+        return (
+            _FAR * (sure + late) + _NEAR * (early + punctual),
+            _FAR * (early + possible) + _NEAR * (punctual + late),
+        )
+
+    def _line(self) -> tuple[float, float]:
+        """A reply's time is `before_s + tokens * step_s`, as in `ReplyTime.e2e_s`."""
+        step_s = max(self.time.step_s, _LEAST_S)
+        return self.time.ttft_s + self.shift_s - step_s, step_s

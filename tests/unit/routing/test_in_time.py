@@ -1,0 +1,53 @@
+"""The share of replies in time, and the bounds that spare it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_app.routing.calibration import Calibrator
+from serve_app.routing.forecasting.in_time import InTime
+from serve_app.routing.latency import ReplyTime
+from serve_app.routing.learning.histogram import log_normal_shares
+from serve_app.routing.lengths.reply import LengthDistribution, ReplyLength
+
+SOME_LENGTHS = st.builds(
+    lambda median, spread, limits, sequences: ReplyLength(
+        LengthDistribution(log_normal_shares(median, spread)), min(limits), max(limits), sequences
+    ),
+    st.floats(1, 5_000),
+    st.floats(0.05, 1.5),
+    st.tuples(st.integers(1, 4_096), st.integers(1, 4_096)),
+    st.integers(1, 3),
+)
+SOME_TIMES = st.builds(
+    ReplyTime, st.floats(0, 10), st.floats(1e-3, 5), st.floats(0, 0.2), st.floats(1, 64)
+)
+LIMITS_S = st.floats(1e-3, 300)
+
+
+@given(SOME_LENGTHS, SOME_TIMES, st.floats(0.03, 1.0), LIMITS_S, st.floats(0.05, 2.0))
+def test_the_share_lies_between_its_bounds(
+    length: ReplyLength, time: ReplyTime, spread: float, limit_s: float, shift_s: float
+) -> None:
+    in_time = InTime(length, time, spread, limit_s, shift_s)
+    low, high = in_time.bounds()
+    # Beyond 3.3 spreads the share stops counting, 1 in 2,000 on each side.
+    assert low - 5e-4 <= in_time.share() <= high + 5e-4
+
+
+@given(SOME_LENGTHS, SOME_TIMES, LIMITS_S, st.floats(0.01, 0.99))
+def test_a_probability_is_reached_exactly_when_it_is_not_above_the_one_that_is_worked_out(
+    length: ReplyLength, time: ReplyTime, limit_s: float, asked: float
+) -> None:
+    forecast = Calibrator(is_measured=True).forecast(time, length, prompt_tokens=512)
+    probability = forecast.probability(limit_s)
+    if probability != pytest.approx(asked, abs=1e-9):
+        assert forecast.reaches(asked, limit_s) == (probability >= asked)
+
+
+@given(SOME_LENGTHS, st.integers(1, 4_096))
+def test_the_share_within_a_length_is_that_of_the_lengths_up_to_it(
+    length: ReplyLength, tokens: int
+) -> None:
+    _, shares, shorter = length.between(0.0, tokens + 0.5)
+    assert length.share_within(tokens + 0.5) == pytest.approx(shorter + sum(shares), abs=1e-9)
