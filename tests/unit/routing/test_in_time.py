@@ -20,7 +20,11 @@ SOME_LENGTHS = st.builds(
     st.integers(1, 3),
 )
 SOME_TIMES = st.builds(
-    ReplyTime, st.floats(0, 10), st.floats(1e-3, 5), st.floats(0, 0.2), st.floats(1, 64)
+    lambda wait_s, prefill_s, step_s, batch: ReplyTime(wait_s, prefill_s, step_s, batch),
+    st.floats(0, 10),
+    st.floats(1e-3, 5),
+    st.floats(0, 0.2),
+    st.floats(1, 64),
 )
 LIMITS_S = st.floats(1e-3, 300)
 
