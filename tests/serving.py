@@ -4,11 +4,12 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
 from serve_app.commands.local.environment import socket_folder
@@ -104,6 +105,15 @@ def served_file(instance: Instance) -> dict[str, Any]:
     run = next(p for p in instance.processes() if p.pid == instance.pid)
     content: dict[str, Any] = yaml.safe_load(Path(run.cmdline()[-1]).read_text())
     return content
+
+
+def vllm_processes(instance: Instance) -> list[str]:
+    """Names of vLLM's processes: engines, and workers where these have processes of their own."""
+    titles = []
+    for process in instance.processes():
+        with suppress(psutil.NoSuchProcess):
+            titles.append(" ".join(process.cmdline()).strip())
+    return sorted(title for title in titles if title.startswith("VLLM::"))
 
 
 def files_written(run_dir: Path) -> dict[str, bytes]:
