@@ -5,7 +5,8 @@ Knows no Ray: how replicas are counted is handed in.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 from deployments.messages import TierFacts
@@ -70,17 +71,32 @@ class Readiness:
             return "starting"
         return "measuring" if self.facts[tier]["profile"] is None else "ready"
 
+    async def meet(self) -> None:
+        """Asks the tiers that run already what they are; to be awaited before the first request.
+
+        Else a router that replaces another one would know no tier for its first seconds.
+        """
+        with _logged():
+            await self._meet()
+
     async def watch(self) -> None:
         """Polls until cancelled: often while something starts, seldom afterwards."""
         while True:
-            try:
+            with _logged():
                 await self.refresh()
-            except Exception:
-                # The controller may be restarting; what was known stays in force meanwhile.
-                log.exception("The tiers' state could not be read; trying again.")
             await asyncio.sleep(_POLL_READY_S if self.is_ready else _POLL_STARTING_S)
 
     async def refresh(self) -> None:
+        """Meets tiers that are new, and has them measured once all run."""
+        await self._meet()
+        statuses = self.tiers()
+        if "starting" in (status for t, status in statuses.items() if t not in self._may_sleep):
+            return
+        # One after the other, and none while one starts: on one machine they would slow each other.
+        for tier in [t for t, status in statuses.items() if status == "measuring"]:
+            await self._ask(tier, self._tiers[tier].measure(), _MEASURE_TIMEOUT_S)
+
+    async def _meet(self) -> None:
         counted = await self._count_replicas()
         self.is_going = counted is None
         for tier, state in self._states.items():
@@ -88,14 +104,11 @@ class Readiness:
             if not state.num_replicas:
                 # The next replica may be another engine; it is asked again.
                 self.facts.pop(tier, None)
-            elif tier not in self.facts:
-                await self._ask(tier, self._tiers[tier].describe(), _DESCRIBE_TIMEOUT_S)
-        statuses = self.tiers()
-        if "starting" in (status for t, status in statuses.items() if t not in self._may_sleep):
-            return
-        # One after the other, and none while one starts: on one machine they would slow each other.
-        for tier in [t for t, status in statuses.items() if status == "measuring"]:
-            await self._ask(tier, self._tiers[tier].measure(), _MEASURE_TIMEOUT_S)
+        new = [t for t, state in self._states.items() if state.num_replicas and t not in self.facts]
+        # All at once: one that does not answer keeps no other waiting.
+        await asyncio.gather(
+            *(self._ask(tier, self._tiers[tier].describe(), _DESCRIBE_TIMEOUT_S) for tier in new)
+        )
 
     async def _ask(self, tier: str, answer: Awaitable[TierFacts], timeout_s: float) -> None:
         try:
@@ -113,6 +126,15 @@ class Readiness:
                 profile, facts["context_tokens"], facts["max_num_seqs"], facts["fingerprint"]
             )
         )
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """The controller may be restarting; what was known stays in force meanwhile."""
+    try:
+        yield
+    except Exception:
+        log.exception("The tiers' state could not be read; trying again.")
 
 
 def _same_tokenizer(one: TierFacts, other: TierFacts) -> bool:

@@ -99,6 +99,8 @@ class Router:
     @asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
         service = self._service
+        # Serve sends requests here once this has begun.
+        await service.readiness.meet()
         tasks = [asyncio.create_task(service.readiness.watch())]
         tasks += [asyncio.create_task(work) for work in self._door.background()]
         if service.memory is not None:

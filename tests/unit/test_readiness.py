@@ -46,6 +46,7 @@ class Bench:
     def __init__(self, may_sleep: frozenset[str] = frozenset()) -> None:
         self.calls: list[str] = []
         self.replicas: dict[str, int] = {}
+        self.is_controller_away = False
         names = ("small", "large")
         states = {
             name: TierState(
@@ -57,6 +58,8 @@ class Bench:
         self.readiness = Readiness(tiers, states, self._count, may_sleep)
 
     async def _count(self) -> dict[str, int]:
+        if self.is_controller_away:
+            raise ConnectionError("no controller")
         return self.replicas
 
 
@@ -81,6 +84,21 @@ async def test_tiers_are_measured_one_after_the_other_once_all_run() -> None:
     await bench.readiness.refresh()
     assert bench.calls == ["describe small", "describe large", "measure small", "measure large"]
     assert bench.readiness.is_ready
+
+
+async def test_who_runs_already_is_met_without_waiting_for_measurements() -> None:
+    bench = Bench()
+    bench.replicas = {"small": 1}
+    await bench.readiness.meet()
+    assert bench.calls == ["describe small"]
+    assert set(bench.readiness.counters) == {"small"}
+
+
+async def test_a_controller_that_is_away_keeps_no_router_from_starting() -> None:
+    bench = Bench()
+    bench.is_controller_away = True
+    await bench.readiness.meet()
+    assert not bench.readiness.is_ready
 
 
 async def test_a_tier_that_may_sleep_holds_nothing_back() -> None:
