@@ -6,7 +6,6 @@ is followed per load, so that what happens under overload says nothing of an idl
 conformal scores make the stated probabilities true.
 """
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -63,7 +62,7 @@ class Calibrator:
     @property
     def speed_error(self) -> Error:
         """What the engine's speed is off now, after correction."""
-        return self._speed.error()
+        return self._speed.present
 
     def knowledge(self, *, trust: float = 1.0) -> Knowledge:
         """All that was learned until now.
@@ -177,12 +176,12 @@ class Calibrator:
         self._usual_s = max(0.0, float(snapshot["usual_s"]))
 
     def at_present_speed(self, raw: ReplyTime) -> ReplyTime:
-        return self._speed.correction.applied(raw, self._speed.error().level)
+        return self._speed.correction.speeds(self._speed.present.level).applied(raw)
 
     def _learn_unforeseen(self, load: str, error: float) -> None:
         """Teaches a copy: `Knowledge` that was given out holds on to the old tracker."""
         met = self._unforeseen.get(load)
-        tracker = ErrorTracker(self._prior.spread) if met is None else copy.copy(met.tracker)
+        tracker = ErrorTracker(self._prior.spread) if met is None else met.tracker.copy()
         tracker.observe(error)
         taught = Unforeseen(tracker, self._speed.observations)
         self._unforeseen = {**self._unforeseen, load: taught}
@@ -191,7 +190,7 @@ class Calibrator:
         self, forecast: Forecast, output_tokens: float, e2e_s: float, ttft_s: float
     ) -> None:
         """What is left of prefill and decode by themselves, once the whole reply was learned."""
-        time = self.knowledge().of(forecast.raw, forecast.groups).time
+        time = self.knowledge().at(forecast.groups).speeds.applied(forecast.raw)
         self._ttft.observe(self._log_ratio(ttft_s, time.ttft_s))
         if output_tokens > 1 and e2e_s > ttft_s and time.step_s > 0:
             tpot_s = (e2e_s - ttft_s) / (output_tokens - 1)

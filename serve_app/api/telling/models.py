@@ -53,7 +53,7 @@ def _tier_card(service: Service, tier: str) -> dict[str, Any]:
         view.profile, view.load, prompt_tokens=1, output_tokens=1, sequences=1,
         max_num_seqs=view.max_num_seqs,
     )  # fmt: skip
-    step_s = view.calibrator.correction.applied(raw).step_s
+    step_s = view.calibrator.correction.speeds().applied(raw).step_s
     return {
         "id": tier,
         "object": "model",

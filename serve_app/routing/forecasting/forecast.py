@@ -52,8 +52,13 @@ class Forecast:
         expected_tokens: float,
     ) -> "Forecast":
         """Everything known, applied to one raw prediction."""
-        learned = knowledge.of(raw, _groups(raw, prompt_tokens, expected_tokens))
-        return cls(raw, length, prompt_tokens, expected_tokens, knowledge, *learned)
+        groups = _groups(raw, prompt_tokens, expected_tokens)
+        speeds, error, recalibration = knowledge.at(groups)
+        time = speeds.applied(raw)
+        return cls(
+            raw, length, prompt_tokens, expected_tokens, knowledge, groups, time, error,
+            recalibration,
+        )  # fmt: skip
 
     @property
     def ttft_error(self) -> Error:

@@ -12,7 +12,6 @@ range / (gain * observations), for any sequence of scores.
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from operator import add
 from statistics import NormalDist
@@ -37,6 +36,11 @@ _FORGOTTEN_BY_HALF = 150
 
 Scores = tuple[float, ...]
 _NO_OFFSET: Scores = (0.0,) * len(LEVELS)
+# What each level missed by, by how many of the ascending limits a score exceeded.
+_MISSES = tuple(
+    tuple(level if rank < exceeded else level - 1.0 for rank, level in enumerate(LEVELS))
+    for exceeded in range(len(LEVELS) + 1)
+)
 
 
 def score_of(probability: float) -> float:
@@ -79,9 +83,23 @@ class _Offset(NamedTuple):
     seen: int
     seen_at: int
 
+    def present(self, num_observed: int) -> Scores:
+        """The scores, less the longer other groups were seen instead of this one.
 
-@dataclass(frozen=True, slots=True)
-class GroupOffsets:
+        A load at which everything was late is not offered requests any more, and would never be
+        seen to have recovered.
+        """
+        unseen = num_observed - self.seen_at
+        if unseen < _FORGOTTEN_FROM:
+            return self.scores
+        kept = 0.5 ** (unseen / _FORGOTTEN_BY_HALF)
+        return tuple(score * kept for score in self.scores)
+
+
+_UNSEEN = _Offset(_NO_OFFSET, 0, 0)
+
+
+class GroupOffsets(NamedTuple):
     """The offsets of all groups at one moment; never changed.
 
     A group that was never seen adds nothing, so a request is judged by the groups that were: the
@@ -93,13 +111,8 @@ class GroupOffsets:
 
     def recalibration(self, groups: Sequence[str]) -> Recalibration:
         """The map for a request of these groups."""
-        known = [
-            offset.scores
-            if self.num_observed - offset.seen_at < _FORGOTTEN_FROM
-            else self.present(group)
-            for group in groups
-            if (offset := self.by_group.get(group)) is not None
-        ]
+        by_group, now = self.by_group, self.num_observed
+        known = [by_group[group].present(now) for group in groups if group in by_group]
         if not known:
             return Recalibration()
         # Levels are tracked apart and may cross for a while. The running maximum, not the sorted
@@ -108,19 +121,6 @@ class GroupOffsets:
         for offsets in known:
             scores = map(add, scores, offsets)
         return Recalibration(tuple(accumulate(scores, max)))
-
-    def present(self, group: str) -> Scores:
-        """A group's offsets, less the longer others were seen instead of it.
-
-        A load at which everything was late is not offered requests any more, and would never be
-        seen to have recovered.
-        """
-        scores, _, seen_at = self.by_group[group]
-        unseen = self.num_observed - seen_at
-        if unseen < _FORGOTTEN_FROM:
-            return scores
-        kept = 0.5 ** (unseen / _FORGOTTEN_BY_HALF)
-        return tuple(score * kept for score in scores)
 
 
 class GroupCalibration:
@@ -148,22 +148,17 @@ class GroupCalibration:
             issued: the map that was in force when the prediction was made; what was promised then
                 is what must hold, however long the outcome took.
         """
-        scores = issued.scores
-        if is_lower_bound:
-            survived = 1.0 - issued.true_probability(_NORMAL.cdf(score))
-            hits = [
-                0.0 if score >= limit else max(0.0, 1.0 - (1.0 - level) / max(survived, 1e-9))
-                for limit, level in zip(scores, LEVELS, strict=True)
-            ]
-        else:
-            hits = [1.0 if score <= limit else 0.0 for limit in scores]
-        misses = [level - hit for level, hit in zip(LEVELS, hits, strict=True)]
-        before = GroupOffsets(self.offsets.by_group, self.offsets.num_observed + 1)
-        by_group = dict(before.by_group)
+        misses = (
+            _expected_misses(issued, score)
+            if is_lower_bound
+            else _MISSES[bisect_left(issued.scores, score)]
+        )
+        now = self.offsets.num_observed + 1
+        by_group = dict(self.offsets.by_group)
         for group in groups:
             if group in by_group or len(by_group) < _MOST_GROUPS:
-                by_group[group] = _moved(before, group, misses)
-        self.offsets = GroupOffsets(by_group, before.num_observed)
+                by_group[group] = _moved(by_group.get(group, _UNSEEN), misses, now)
+        self.offsets = GroupOffsets(by_group, now)
 
     def snapshot(self) -> dict[str, list[float]]:
         """By group, how often it was seen and its offsets, as plain values."""
@@ -184,17 +179,25 @@ class GroupCalibration:
         self.offsets = GroupOffsets(by_group, now)
 
 
-def _moved(before: GroupOffsets, group: str, misses: Sequence[float]) -> _Offset:
+def _moved(offset: _Offset, misses: Scores, num_observed: int) -> _Offset:
     """One group's offsets after one more outcome."""
-    is_new = group not in before.by_group
-    seen = 0 if is_new else before.by_group[group].seen
-    present = _NO_OFFSET if is_new else before.present(group)
+    seen = offset.seen
     gain = _GAIN * (1.0 + _EARLY / (_EARLY + seen) * _EARLY_FACTOR)
-    scores = tuple(
-        min(_FARTHEST, max(-_FARTHEST, offset + gain * miss))
-        for offset, miss in zip(present, misses, strict=True)
-    )
-    return _Offset(scores, seen + 1, before.num_observed)
+    present = offset.present(num_observed)
+    scores = [score + gain * miss for score, miss in zip(present, misses, strict=True)]
+    if max(scores) > _FARTHEST or min(scores) < -_FARTHEST:
+        scores = [min(_FARTHEST, max(-_FARTHEST, score)) for score in scores]
+    return _Offset(tuple(scores), seen + 1, num_observed)
+
+
+def _expected_misses(issued: Recalibration, score: float) -> Scores:
+    """Of an outcome of which only a lower bound is known."""
+    survived = 1.0 - issued.true_probability(_NORMAL.cdf(score))
+    hits = [
+        0.0 if score >= limit else max(0.0, 1.0 - (1.0 - level) / max(survived, 1e-9))
+        for limit, level in zip(issued.scores, LEVELS, strict=True)
+    ]
+    return tuple(level - hit for level, hit in zip(LEVELS, hits, strict=True))
 
 
 def _interpolated(x: float, xs: Scores, ys: Scores) -> float:

@@ -62,6 +62,13 @@ class ErrorTracker:
         self._variance += max(spread_gain, young) * (seen**2 - self._variance)
         self.observations += 1
 
+    def copy(self) -> "ErrorTracker":
+        """One that can be taught without this one."""
+        twin = ErrorTracker(self._prior)
+        twin._level, twin._variance, twin._trend = self._level, self._variance, self._trend
+        twin.observations = self.observations
+        return twin
+
     def shrunk(self, parent: Error, *, trust: float = 1.0) -> Error:
         """The present error, as if `_SHRINKAGE` observations had said what the parent says."""
         own = trust * self.observations / (self.observations + _SHRINKAGE)

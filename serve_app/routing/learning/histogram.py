@@ -1,6 +1,7 @@
 """Rolling histograms of token counts on a logarithmic grid. Counts in, shares out."""
 
 import math
+from functools import lru_cache
 from operator import add
 
 BINS_PER_DOUBLING = 8
@@ -11,6 +12,8 @@ _FORGETTING = 0.998
 _LARGEST_UNIT = 1e100
 
 
+# A reply is counted under eight keys.
+@lru_cache(maxsize=1024)
 def bin_of(tokens: float) -> int:
     """The bin of a length, by its logarithm; neighbours are 9 % apart."""
     return min(NUM_BINS - 1, round(BINS_PER_DOUBLING * math.log2(max(1.0, tokens))))

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from serve_app.routing.latency import ReplyTime
 from serve_app.routing.learning.conformal import GroupOffsets, Recalibration
 from serve_app.routing.learning.errors import Error, ErrorTracker
-from serve_app.routing.learning.speed import Correction
+from serve_app.routing.learning.speed import Correction, Speeds
 
 _FORGOTTEN_BY_HALF = 150
 _MOST_KEPT = 64
@@ -20,16 +19,16 @@ class Unforeseen(NamedTuple):
     seen_at: int
 
 
-class Learned(NamedTuple):
-    """What knowledge makes of one raw prediction."""
+class Known(NamedTuple):
+    """What a forecast of one load, prompt and length rests on."""
 
-    groups: tuple[str, ...]
-    time: ReplyTime
+    speeds: Speeds
     e2e_error: Error
     recalibration: Recalibration
 
 
-@dataclass(frozen=True, slots=True)
+# Never changed, but not frozen, which would make each field slower to set.
+@dataclass(slots=True)
 class Knowledge:
     """Everything a forecast rests on beside the raw prediction.
 
@@ -48,7 +47,7 @@ class Knowledge:
     unforeseen: Mapping[str, Unforeseen]
     num_replies: int
     offsets: GroupOffsets
-    _by_groups: dict[tuple[str, ...], tuple[Error, Recalibration]] = field(
+    _by_groups: dict[tuple[str, ...], Known] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -61,19 +60,17 @@ class Knowledge:
         kept = 0.5 ** ((self.num_replies - met.seen_at) / _FORGOTTEN_BY_HALF)
         return met.tracker.shrunk(self.prior, trust=self.trust * kept)
 
-    def of(self, raw: ReplyTime, groups: tuple[str, ...]) -> Learned:
-        """Everything learned, applied to one raw prediction; the first group is its load."""
+    def at(self, groups: tuple[str, ...]) -> Known:
+        """For requests of these groups, the first of which is their load.
+
+        Many decisions are made of one tier before it teaches something again.
+        """
         known = self._by_groups.get(groups)
         if known is None:
-            known = self._known_of(groups)
-        error, recalibration = known
-        time = self.correction.applied(raw, self.speed_error.level, error.level)
-        return Learned(groups, time, error, recalibration)
-
-    def _known_of(self, groups: tuple[str, ...]) -> tuple[Error, Recalibration]:
-        """Many decisions are made of one tier before it teaches something again."""
-        if len(self._by_groups) >= _MOST_KEPT:
-            self._by_groups.clear()
-        known = self.e2e_error(groups[0]), self.offsets.recalibration(groups)
-        self._by_groups[groups] = known
+            if len(self._by_groups) >= _MOST_KEPT:
+                self._by_groups.clear()
+            error = self.e2e_error(groups[0])
+            speeds = self.correction.speeds(self.speed_error.level, error.level)
+            known = Known(speeds, error, self.offsets.recalibration(groups))
+            self._by_groups[groups] = known
         return known

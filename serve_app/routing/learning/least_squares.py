@@ -1,6 +1,7 @@
 """Recursive least squares with forgetting: one observation in, better parameters out."""
 
 from collections.abc import Mapping, Sequence
+from operator import mul
 from typing import Any
 
 _FORGETTING = 0.999
@@ -25,17 +26,19 @@ class LeastSquares:
 
     def observe(self, features: Sequence[float], error: float, *, noise: float) -> None:
         """Takes one error that the present parameters left; `noise` is its variance."""
-        covariance, size = self._covariance, range(len(features))
-        reach = [sum(row[j] * features[j] for j in size) for row in covariance]
-        explained = sum(features[i] * reach[i] for i in size)
-        scale = 1.0 / (noise + explained)
-        for i in size:
-            step = self.parameters[i] + reach[i] * scale * error
-            self.parameters[i] = min(self._bound, max(-self._bound, step))
-        for i in size:
-            row = covariance[i]
-            for j in size:
-                row[j] = (row[j] - reach[i] * reach[j] * scale) / _FORGETTING
+        reach = [sum(map(mul, row, features)) for row in self._covariance]
+        scale = 1.0 / (noise + sum(map(mul, features, reach)))
+        gain, bound = scale * error, self._bound
+        self.parameters = [
+            min(bound, max(-bound, parameter + reached * gain))
+            for parameter, reached in zip(self.parameters, reach, strict=True)
+        ]
+        for row, reached in zip(self._covariance, reach, strict=True):
+            share = reached * scale
+            row[:] = [
+                (entry - share * other) / _FORGETTING
+                for entry, other in zip(row, reach, strict=True)
+            ]
         self._limit()
 
     def forget(self) -> None:

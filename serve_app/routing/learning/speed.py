@@ -7,8 +7,7 @@ running level follows the machine when it changes.
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.learning.errors import Error, ErrorTracker
@@ -19,10 +18,38 @@ _FIXED_UNIT_S = 0.1
 # A decode step's factor is learned at these batch sizes and interpolated in between, so that what
 # a full engine taught is not extrapolated to an idle one.
 _BATCHES = (1.0, 4.0, 16.0, 64.0)
+_LOG_APART = math.log(4.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
+class Speeds(NamedTuple):
+    """What is done to every raw prediction of one load: factors, and seconds.
+
+    prefill: on prefill, and on the wait for those ahead. slot_wait: on the wait for a decode slot,
+    which is made of earlier predictions, in which the speeds are corrected. everything: on decode
+    and fixed_s. log_steps: as in `Correction`.
+    """
+
+    prefill: float
+    slot_wait: float
+    everything: float
+    log_steps: tuple[float, ...]
+    fixed_s: float
+
+    def applied(self, raw: ReplyTime) -> ReplyTime:
+        """The raw prediction with what was learned of the speeds."""
+        slot_wait_s = raw.slot_wait_s * self.slot_wait
+        step = math.exp(_between(self.log_steps, raw.batch)) * self.everything
+        return ReplyTime(
+            slot_wait_s + (raw.wait_s - raw.slot_wait_s) * self.prefill,
+            raw.prefill_s * self.prefill,
+            raw.step_s * step,
+            raw.batch,
+            (raw.fixed_s + self.fixed_s) * self.everything,
+            slot_wait_s,
+        )
+
+
+class Correction(NamedTuple):
     """What was learned of the speeds, in logarithms of factors, and seconds.
 
     log_prefill: of prefill and wait. log_steps: of a decode step at each of `_BATCHES`. fixed_s:
@@ -35,30 +62,17 @@ class Correction:
 
     def log_step(self, batch: float) -> float:
         """Of a decode step with this batch."""
-        left, share = _place(batch)
-        if share == 0.0:
-            return self.log_steps[left]
-        return (1.0 - share) * self.log_steps[left] + share * self.log_steps[left + 1]
+        return _between(self.log_steps, batch)
 
-    def applied(self, raw: ReplyTime, speed: float = 0.0, level: float = 0.0) -> ReplyTime:
-        """The raw prediction with what was learned of the speeds.
-
-        The wait for a slot is made of earlier predictions, in which the speeds are corrected.
+    def speeds(self, speed: float = 0.0, level: float = 0.0) -> Speeds:
+        """Ready to be applied.
 
         Args:
             speed: logarithm of a factor on all engine work. level: of one on everything.
         """
-        all_of_it = math.exp(speed + level)
-        prefill = math.exp(self.log_prefill) * all_of_it
-        slot_wait_s = raw.slot_wait_s * math.exp(level)
-        return ReplyTime(
-            wait_s=slot_wait_s + (raw.wait_s - raw.slot_wait_s) * prefill,
-            prefill_s=raw.prefill_s * prefill,
-            step_s=raw.step_s * math.exp(self.log_step(raw.batch)) * all_of_it,
-            batch=raw.batch,
-            fixed_s=(raw.fixed_s + self.fixed_s) * all_of_it,
-            slot_wait_s=slot_wait_s,
-        )
+        everything = math.exp(speed + level)
+        prefill = math.exp(self.log_prefill) * everything
+        return Speeds(prefill, math.exp(level), everything, self.log_steps, self.fixed_s)
 
 
 class SpeedTracker:
@@ -72,20 +86,19 @@ class SpeedTracker:
         variances = (spread**2, *[spread**2] * len(_BATCHES), 0.25)
         self._squares = LeastSquares(variances, bound=_MOST_LOG_FACTOR)
         self._error = ErrorTracker(spread)
+        self.correction = self._corrected()
+        """What was learned of the speeds themselves."""
+        self.present = self._error.error()
+        """What the engine's speed is off now, after correction."""
 
     @property
     def observations(self) -> int:
         """Replies that it was told of."""
         return self._error.observations
 
-    @property
-    def correction(self) -> Correction:
-        prefill, *steps, fixed = self._squares.parameters
-        return Correction(prefill, tuple(steps), max(0.0, fixed) * _FIXED_UNIT_S)
-
-    def error(self, *, trust: float = 1.0) -> Error:
-        """What the engine's speed is off now, after correction."""
-        return self._error.error(trust=trust)
+    def error(self, *, trust: float) -> Error:
+        """`present`, as far as it is to be trusted."""
+        return self.present if trust == 1.0 else self._error.error(trust=trust)
 
     def observe(
         self, met: ReplyTime, *, output_tokens: float, e2e_s: float, shift_s: float
@@ -95,7 +108,7 @@ class SpeedTracker:
         Args:
             met: the raw prediction under the load that the reply really met.
         """
-        time = self.correction.applied(met)
+        time = self.correction.speeds().applied(met)
         whole_s = time.e2e_s(output_tokens) + shift_s
         error = math.log((e2e_s + shift_s) / whole_s)
         decode = max(0.0, output_tokens - 1.0) * time.step_s / whole_s
@@ -104,11 +117,12 @@ class SpeedTracker:
             *(decode * weight for weight in _weights(met.batch)),
             _FIXED_UNIT_S / whole_s,
         )
-        present = self._error.error()
+        present = self.present
         if present.is_drifting:
             self._squares.forget()
         self._squares.observe(features, error - present.level, noise=present.spread**2)
         self._error.observe(error)
+        self.correction, self.present = self._corrected(), self._error.error()
 
     def snapshot(self) -> dict[str, Any]:
         """All that was learned, as plain values."""
@@ -122,6 +136,11 @@ class SpeedTracker:
         """
         self._squares.restore(snapshot["squares"])
         self._error.restore(snapshot["speed"])
+        self.correction, self.present = self._corrected(), self._error.error()
+
+    def _corrected(self) -> Correction:
+        prefill, *steps, fixed = self._squares.parameters
+        return Correction(prefill, tuple(steps), max(0.0, fixed) * _FIXED_UNIT_S)
 
 
 def _place(batch: float) -> tuple[int, float]:
@@ -131,7 +150,15 @@ def _place(batch: float) -> tuple[int, float]:
     if batch >= _BATCHES[-1]:
         return len(_BATCHES) - 1, 0.0
     left = bisect_right(_BATCHES, batch) - 1
-    return left, math.log(batch / _BATCHES[left]) / math.log(_BATCHES[left + 1] / _BATCHES[left])
+    return left, math.log(batch / _BATCHES[left]) / _LOG_APART
+
+
+def _between(log_steps: tuple[float, ...], batch: float) -> float:
+    """The value at a batch of what was learned at each of `_BATCHES`."""
+    left, share = _place(batch)
+    if share == 0.0:
+        return log_steps[left]
+    return (1.0 - share) * log_steps[left] + share * log_steps[left + 1]
 
 
 def _weights(batch: float) -> list[float]:

@@ -16,24 +16,23 @@ _SHRINKAGE_OF_NARROW = 2.0
 ALL = "all"
 
 
-def kinds_of(query: LengthQuery) -> tuple[str, ...]:
-    """Ways to foresee this request, the one to start with first."""
-    counted = ("prompt", "narrow", "route", ALL)
-    return ("expected", *counted) if query.expected else counted
+def keys_of(query: LengthQuery) -> dict[str, str]:
+    """Ways to foresee this request, the one to start with first, and the counts each goes by.
 
-
-def key_of(kind: str, query: LengthQuery) -> str:
-    """The counts that a kind goes by: of everything, a route, half a doubling of the prompt, or a
-    quarter of a doubling of what the caller expects.
+    Those are of half a doubling of the prompt (much shrunk, or hardly), the route, or everything,
+    or of a quarter of a doubling of what the caller expects. Not to be changed.
     """
-    if kind == ALL:
-        return ALL
-    if kind == "route":
-        return f"route|{query.route}"
-    if kind == "expected":
-        quarters = round(_HINTS_PER_DOUBLING * math.log2(max(1, query.expected or 1)))
-        return f"expected|{query.route}|{quarters}"
-    return f"{kind}|{query.route}|{round(2 * math.log2(max(1, query.prompt_tokens)))}"
+    quarters = None
+    if query.expected:
+        quarters = round(_HINTS_PER_DOUBLING * math.log2(max(1, query.expected)))
+    return _keys(query.route, round(2 * math.log2(max(1, query.prompt_tokens))), quarters)
+
+
+@lru_cache(maxsize=4096)
+def _keys(route: str, halves: int, quarters: int | None) -> dict[str, str]:
+    keys = {} if quarters is None else {"expected": f"expected|{route}|{quarters}"}
+    keys |= {kind: f"{kind}|{route}|{halves}" for kind in ("prompt", "narrow")}
+    return {**keys, "route": f"route|{route}", ALL: ALL}
 
 
 def parent_of(key: str) -> str | None:

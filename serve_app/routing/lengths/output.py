@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from serve_app.routing.lengths.counts import Counts
-from serve_app.routing.lengths.kinds import ALL, key_of, kinds_of
-from serve_app.routing.lengths.reply import LengthQuery, ReplyLength
+from serve_app.routing.lengths.kinds import ALL, keys_of
+from serve_app.routing.lengths.reply import SCORED, LengthQuery, ReplyLength
 from serve_app.routing.lengths.scores import Scores, pinball
-
-_SCORED_QUANTILES = (0.5, 0.95)
 
 
 class OutputLengths:
@@ -43,25 +41,28 @@ class OutputLengths:
 
     def reply(self, query: LengthQuery) -> ReplyLength:
         """The distribution to plan with. O(1) unless its counts have changed much."""
-        kind = self._scores.best(query, kinds_of(query))
-        distribution = self._counts.distribution(key_of(kind, query))
+        keys = keys_of(query)
+        distribution = self._counts.distribution(keys[self._scores.best(query, keys)])
         return ReplyLength(distribution, min(query.least, query.most), query.most, query.sequences)
 
     def evidence(self, query: LengthQuery) -> float:
         """How many recent replies of its route stand behind a distribution."""
-        own = self._counts.num_recent(key_of("route", query))
+        own = self._counts.num_recent(keys_of(query)["route"])
         return own if self._shared is None else max(own, self._shared.evidence(query))
 
     def observe(self, query: LengthQuery, output_tokens: float, *, is_cut: bool = False) -> None:
         """Takes one reply; `is_cut`: it would have gone on (max_tokens, a cancel, a timeout)."""
         if query.least >= query.most:
             return
+        keys = keys_of(query)
         if not is_cut:
-            losses = {kind: self._loss(kind, query, output_tokens) for kind in kinds_of(query)}
+            losses = {kind: self._loss(key, query, output_tokens) for kind, key in keys.items()}
             self._scores.add(query, losses)
-        if self._shared is not None:
-            self._shared._count(query, output_tokens, is_cut=is_cut)
-        self._count(query, output_tokens, is_cut=is_cut)
+        # What others are shrunk to comes first.
+        for key in reversed(keys.values()):
+            if self._shared is not None:
+                self._shared._counts.add(key, output_tokens, is_cut=is_cut)
+            self._counts.add(key, output_tokens, is_cut=is_cut)
 
     def snapshot(self) -> dict[str, Any]:
         """All that was counted, as plain values; what tiers share is in the shared one's."""
@@ -79,13 +80,9 @@ class OutputLengths:
         if self._shared is None:
             self._scores.restore(losses)
 
-    def _loss(self, kind: str, query: LengthQuery, output_tokens: float) -> float:
-        distribution = self._counts.distribution(key_of(kind, query))
+    def _loss(self, key: str, query: LengthQuery, output_tokens: float) -> float:
+        foreseen = self._counts.distribution(key).scored
         return sum(
-            pinball(output_tokens, min(distribution.quantile(q), query.most), q)
-            for q in _SCORED_QUANTILES
+            pinball(output_tokens, min(tokens, query.most), level)
+            for level, tokens in zip(SCORED, foreseen, strict=True)
         )
-
-    def _count(self, query: LengthQuery, output_tokens: float, *, is_cut: bool) -> None:
-        for kind in reversed(kinds_of(query)):
-            self._counts.add(key_of(kind, query), output_tokens, is_cut=is_cut)

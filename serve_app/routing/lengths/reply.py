@@ -25,18 +25,38 @@ class LengthQuery(NamedTuple):
     sequences: int = 1
 
 
+SCORED = (0.5, 0.95)
+"""The quantiles that ways to foresee a length are judged by."""
+
+
 class LengthDistribution:
     """Shares of reply lengths, without any request's limits; shared and never changed.
 
-    cumulative: share of replies up to each bin. cumulative_tokens: their part of the mean.
+    cumulative: share of replies up to each bin.
     """
 
-    __slots__ = ("cumulative", "cumulative_tokens", "shares")
+    __slots__ = ("_cumulative_tokens", "_scored", "cumulative", "shares")
 
     def __init__(self, shares: tuple[float, ...]) -> None:
         self.shares = shares
         self.cumulative = tuple(accumulate(shares))
-        self.cumulative_tokens: tuple[float, ...] = tuple(accumulate(map(mul, shares, TOKENS)))
+        # Many are made that nobody asks for more.
+        self._cumulative_tokens: tuple[float, ...] | None = None
+        self._scored: tuple[float, ...] | None = None
+
+    @property
+    def cumulative_tokens(self) -> tuple[float, ...]:
+        """What replies up to each bin add to the mean."""
+        if self._cumulative_tokens is None:
+            self._cumulative_tokens = tuple(accumulate(map(mul, self.shares, TOKENS)))
+        return self._cumulative_tokens
+
+    @property
+    def scored(self) -> tuple[float, ...]:
+        """The quantiles of `SCORED`, in tokens."""
+        if self._scored is None:
+            self._scored = tuple(map(self.quantile, SCORED))
+        return self._scored
 
     def quantile(self, probability: float) -> float:
         """Tokens that a share of `probability` of replies does not exceed."""

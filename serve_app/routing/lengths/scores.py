@@ -1,6 +1,6 @@
 """Which way to foresee reply lengths was best lately, per route, by pinball loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from serve_app.routing.lengths.reply import LengthQuery
@@ -21,14 +21,14 @@ class Scores:
         self._losses: dict[str, tuple[float, int]] = {}
         self._best: dict[str, str] = {}
 
-    def best(self, query: LengthQuery, kinds: Sequence[str]) -> str:
+    def best(self, query: LengthQuery, kinds: Collection[str]) -> str:
         """The kind with the smallest loss; the first until all were tried on some replies."""
         asked = _asked(query)
         best = self._best.get(asked)
         if best is None:
             losses = {kind: self._losses.get(f"{asked}|{kind}", (0.0, 0)) for kind in kinds}
             is_known = min(seen for _, seen in losses.values()) >= _BEFORE_CHOICE
-            best = min(kinds, key=lambda kind: losses[kind][0]) if is_known else kinds[0]
+            best = min(kinds, key=lambda kind: losses[kind][0]) if is_known else next(iter(kinds))
             self._best[asked] = best
         return best
 
