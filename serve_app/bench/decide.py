@@ -18,7 +18,6 @@ import psutil
 
 from serve_app.bench.overhead.measures import quantile
 from serve_app.errors import TandemError
-from serve_app.routing.assess import length_query
 from serve_app.routing.candidate import Candidate
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.chooser import Chooser
@@ -173,7 +172,7 @@ def memory_growth(num_observations: int, say: Say, *, steps: int = 10) -> list[i
             request, candidate = draw.choice(pool)
             num_routes = _NUM_RARE_ROUTES if draw.random() < _RARE_SHARE else _NUM_ROUTES
             routed = replace(request, route=f"route-{draw.randrange(num_routes)}")
-            query = length_query(routed, candidate.prompt_tokens, _CONTEXT_TOKENS)
+            query = routed.length_query(candidate.prompt_tokens, _CONTEXT_TOKENS)
             state.observe(candidate, query, an_outcome(candidate, draw), None, now=0.0)
         gc.collect()
         grown.append(own.memory_info().rss - before)

@@ -1,16 +1,15 @@
 """What one tier would do with a request. Data, worked out when asked for."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from serve_app.config import Objective
 from serve_app.routing.forecasting.forecast import Forecast
-from serve_app.routing.latency import IDLE, ReplyTime, TierLoad
+from serve_app.routing.latency import IDLE, ReplyTime, TierLoad, predict
 from serve_app.routing.learning.knowledge import Knowledge
-from serve_app.routing.lengths.reply import ReplyLength
-from serve_app.routing.types import Slo
+from serve_app.routing.lengths.reply import LengthQuery, ReplyLength
+from serve_app.routing.types import RoutingRequest, Slo, TierView
 
 Exclusion = Literal[
     "starting", "not-pinned", "adapter", "context-window", "prompt-rule", "class-share"
@@ -26,31 +25,19 @@ class Candidate:
     Most of that is worked out when somebody asks for it: of a tier that could not be selected
     anyway, nobody does before the request is on its way.
 
-    length: of the reply; expected_tokens: its mean, before anything was cut. predicted: the raw
-    time of a reply of that mean under a load. load: now. price_per_work_s: of the tier's capacity,
-    in quality. evidence: replies seen that the expected length rests on. is_fitted: the length was
-    cut until the SLO is met with the asked attainment.
+    quality: of this tier for this task. price_per_work_s: of its capacity, in quality.
+    fitted_tokens: where the reply was cut until the SLO is met with the asked attainment.
     """
 
-    tier: str
-    prompt_tokens: int
-    length: ReplyLength
-    expected_tokens: float
-    predicted: Callable[[TierLoad], ReplyTime]
-    load: TierLoad
-    knowledge: Knowledge
-    slo: Slo
-    elapsed_s: float
+    request: RoutingRequest
+    view: TierView
     objective: Objective
+    knowledge: Knowledge
     quality: float
     price_per_work_s: float
-    usd_per_hour: float
-    fill: float
-    was_crowded: bool
-    silence_s: float | None
-    evidence: Callable[[], float]
     excluded: Exclusion | None
-    is_fitted: bool = False
+    fitted_tokens: int | None = None
+    _length: ReplyLength | None = field(default=None, init=False, repr=False)
     _forecast: Forecast | None = field(default=None, init=False, repr=False)
     _idle: Forecast | None = field(default=None, init=False, repr=False)
     _probability: float | None = field(default=None, init=False, repr=False)
@@ -58,10 +45,34 @@ class Candidate:
     _idle_reached: bool | None = field(default=None, init=False, repr=False)
 
     @property
+    def tier(self) -> str:
+        return self.view.tier
+
+    @property
+    def prompt_tokens(self) -> int:
+        """By the tier's own tokenizer."""
+        return self.request.prompt_tokens[self.view.tier]
+
+    @property
+    def slo(self) -> Slo:
+        return self.request.slo
+
+    @property
+    def fill(self) -> float:
+        """Sequences per decode slot."""
+        return self.view.fill
+
+    @property
+    def length(self) -> ReplyLength:
+        """Of the reply."""
+        whole = self._whole_length
+        return whole if self.fitted_tokens is None else whole.capped(self.fitted_tokens)
+
+    @property
     def forecast(self) -> Forecast:
         """Of its reply under the load of now."""
         if self._forecast is None:
-            self._forecast = self._under(self.load)
+            self._forecast = self._under(self.view.load)
         return self._forecast
 
     @property
@@ -74,18 +85,18 @@ class Candidate:
     @property
     def probability(self) -> float:
         """That the SLO is met now, 0 to 1; 1 when there is none."""
-        if self.is_fitted:
+        if self.fitted_tokens is not None:
             return self.slo.attainment
         if self._probability is None:
-            self._probability = _slo_probability(self.slo, self.forecast, self.elapsed_s)
+            self._probability = _slo_probability(self.slo, self.forecast, self.request.elapsed_s)
         return self._probability
 
     def reaches(self, probability: float) -> bool:
         """Whether `probability` is that or more, which is mostly known without working it out."""
-        if self.is_fitted:
+        if self.fitted_tokens is not None:
             return self.slo.attainment >= probability
         if self._reached is None or self._reached[0] != probability:
-            is_met = _reaches(self.slo, self.forecast, self.elapsed_s, probability)
+            is_met = _reaches(self.slo, self.forecast, self.request.elapsed_s, probability)
             self._reached = probability, is_met
         return self._reached[1]
 
@@ -106,7 +117,7 @@ class Candidate:
     @property
     def cost_usd(self) -> float:
         """Of its share of the machine while it runs, in US dollars."""
-        return self.usd_per_hour / 3600 * self.forecast.mean_e2e_s / self.forecast.raw.batch
+        return self.view.usd_per_hour / 3600 * self.forecast.mean_e2e_s / self.forecast.raw.batch
 
     @property
     def time(self) -> ReplyTime:
@@ -121,7 +132,7 @@ class Candidate:
     @property
     def length_evidence(self) -> float:
         """Replies that the expected length rests on; the caller's own fixed one needs none."""
-        return math.inf if self.length.is_fixed else self.evidence()
+        return math.inf if self.length.is_fixed else self.view.lengths.evidence(self._query)
 
     @property
     def e2e_s(self) -> float:
@@ -135,7 +146,7 @@ class Candidate:
     @property
     def idle_probability(self) -> float:
         """That the SLO would be met if nothing else were running."""
-        return _slo_probability(self.slo, self.idle, self.elapsed_s)
+        return _slo_probability(self.slo, self.idle, self.request.elapsed_s)
 
     @property
     def is_feasible(self) -> bool:
@@ -152,7 +163,7 @@ class Candidate:
         """Whether the SLO would be met with the asked attainment if nothing else were running."""
         if self._idle_reached is None:
             attainment = self.slo.attainment
-            self._idle_reached = _reaches(self.slo, self.idle, self.elapsed_s, attainment)
+            self._idle_reached = _reaches(self.slo, self.idle, self.request.elapsed_s, attainment)
         return self._idle_reached
 
     @property
@@ -163,23 +174,43 @@ class Candidate:
     @property
     def smallest_e2e_s(self) -> float:
         """The smallest deadline the tier meets now with the asked attainment, from arrival."""
-        return self.elapsed_s + self.forecast.quantile_s(self.slo.attainment)
+        return self.request.elapsed_s + self.forecast.quantile_s(self.slo.attainment)
 
     @property
     def largest_output_tokens(self) -> int:
         """Longest reply that the idle tier finishes within the SLO; 0 when none."""
         if self.slo.e2e_ms is None:
             return self.length.most
-        left_s = self.slo.e2e_ms / 1000 - self.elapsed_s
+        left_s = self.slo.e2e_ms / 1000 - self.request.elapsed_s
         return self.idle.largest_output_tokens(left_s, self.slo.attainment)
 
+    @property
+    def _query(self) -> LengthQuery:
+        return self.request.length_query(self.prompt_tokens, self.view.context_tokens)
+
+    @property
+    def _whole_length(self) -> ReplyLength:
+        """Before anything was cut."""
+        if self._length is None:
+            self._length = self.view.lengths.reply(self._query)
+        return self._length
+
     def _under(self, load: TierLoad) -> Forecast:
+        expected_tokens = self._whole_length.mean
+        raw = predict(
+            self.view.profile,
+            load,
+            prompt_tokens=self.prompt_tokens,
+            output_tokens=expected_tokens,
+            sequences=self.request.sequences,
+            max_num_seqs=self.view.max_num_seqs,
+        )
         return Forecast.of(
-            self.predicted(load),
+            raw,
             self.length,
             self.knowledge,
             prompt_tokens=self.prompt_tokens,
-            expected_tokens=self.expected_tokens,
+            expected_tokens=expected_tokens,
         )
 
 

@@ -84,7 +84,7 @@ def _best(feasible: list[Candidate]) -> Candidate:
 
 
 def _is_clear(candidate: Candidate) -> bool:
-    return not candidate.was_crowded or candidate.reaches(_clear_of(candidate))
+    return not candidate.view.was_crowded or candidate.reaches(_clear_of(candidate))
 
 
 def _clear_of(candidate: Candidate) -> float:
@@ -121,7 +121,7 @@ def _explored(
     unheard = [
         c for c in eligible
         if c is not best
-        and (c.silence_s is None or c.silence_s > _EXPLORED_AFTER_S)
+        and (c.view.silence_s is None or c.view.silence_s > _EXPLORED_AFTER_S)
         and c.fill < _EXPLORED_BELOW_FILL
         and c.reaches(_clear_of(c))
     ]  # fmt: skip
@@ -180,7 +180,7 @@ def _tried(request: RoutingRequest, eligible: list[Candidate]) -> Candidate | No
         and (
             c.length_evidence < _KNOWN_AFTER
             or request.draw < _EXPLORED_SHARE
-            or (c.fill == 0.0 and c.silence_s is not None and c.silence_s > _PROBED_AFTER_S)
+            or (c.fill == 0.0 and (c.view.silence_s or 0.0) > _PROBED_AFTER_S)
         )
     ]  # fmt: skip
     return max(able, key=lambda c: c.probability, default=None)
@@ -200,7 +200,7 @@ def _fitted(request: RoutingRequest, eligible: list[Candidate]) -> Candidate | N
     left_s = slo.e2e_ms / 1000 - request.elapsed_s
     least = max(_LEAST_FIT_TOKENS, request.min_tokens)
     fitted = [
-        _shortened(candidate, tokens)
+        replace(candidate, fitted_tokens=tokens)
         for candidate in eligible
         if (tokens := candidate.forecast.largest_output_tokens(left_s, slo.attainment)) >= least
     ]
@@ -212,7 +212,3 @@ def _fitted(request: RoutingRequest, eligible: list[Candidate]) -> Candidate | N
         return is_usual, candidate.score if is_usual else tokens
 
     return max(fitted, key=worth, default=None)
-
-
-def _shortened(candidate: Candidate, max_tokens: int) -> Candidate:
-    return replace(candidate, length=candidate.length.capped(max_tokens), is_fitted=True)

@@ -7,6 +7,7 @@ from serve_app.config import Chain
 from serve_app.routing.calibration import Calibrator
 from serve_app.routing.latency import LatencyProfile, TierLoad
 from serve_app.routing.lengths.output import OutputLengths
+from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.prices import ShadowPrice
 
 
@@ -60,6 +61,16 @@ class RoutingRequest:
     is_returning: bool = False
     draw: float = 1.0
     tiers: frozenset[str] | None = None
+
+    def length_query(self, prompt_tokens: int, context_tokens: int) -> LengthQuery:
+        """The reply's limits: `max_tokens`, `min_tokens`, `ignore_eos` and the context window."""
+        most = max(1, context_tokens - prompt_tokens)
+        if self.max_tokens is not None:
+            most = min(most, max(1, self.max_tokens))
+        least = most if self.is_length_fixed else min(most, max(1, self.min_tokens))
+        return LengthQuery(
+            self.route, prompt_tokens, self.expected_output_tokens, least, most, self.sequences
+        )
 
 
 # Never changed, but not frozen: that would make each of its many fields slower to set.

@@ -79,7 +79,7 @@ def why_not(candidate: Candidate, decision: Decision) -> str | None:
             f"meets the SLO with probability {candidate.probability:.2f}, "
             f"{decision.slo.attainment:.2f} is asked"
         )
-    if candidate.was_crowded:
+    if candidate.view.was_crowded:
         return "feasible, but at the edge of its capacity"
     if candidate.score < candidate.quality and selected and candidate.quality > selected.quality:
         return "feasible, but its capacity is short and others gain more from it"

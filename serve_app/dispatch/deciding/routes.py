@@ -121,7 +121,7 @@ class Routes:
         left_s = ask.deadline_s - (self._clock() - ask.arrived_at_s)
         wanted = decision.wanted
         if wanted is not None and decision.slo.e2e_ms is not None:
-            still_s = decision.slo.e2e_ms / 1000 - wanted.elapsed_s - wanted.idle_bound_s
+            still_s = decision.slo.e2e_ms / 1000 - wanted.request.elapsed_s - wanted.idle_bound_s
             left_s = min(left_s, still_s)
         return min(_LONGEST_WAIT_S, max(_SHORTEST_WAIT_S, left_s))
 

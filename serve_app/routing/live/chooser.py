@@ -10,7 +10,6 @@ from itertools import chain, islice
 from serve_app.config import Objective
 from serve_app.errors import Saturated
 from serve_app.routing.admission import admit, drains_after_s, possible_when_idle
-from serve_app.routing.assess import length_query
 from serve_app.routing.candidate import Candidate
 from serve_app.routing.decision import Decision
 from serve_app.routing.live.facts import Outcome
@@ -128,7 +127,7 @@ class Chooser:
             return
         # Not the caller's max_tokens but the one in force: a fitted reply is cut by ours.
         most = candidate.length.most
-        query = length_query(request, candidate.prompt_tokens, candidate.prompt_tokens + most)
+        query = request.length_query(candidate.prompt_tokens, candidate.prompt_tokens + most)
         state.observe(candidate, query, outcome, met, now=now)
 
     def _best_with_room(self, request: RoutingRequest, decision: Decision) -> Candidate | None:

@@ -158,7 +158,7 @@ def test_no_tier_that_was_left_unasked_would_have_been_better(
     decision = choose(request, views, objective=objective)
     # Then, asked all the same, no other feasible one has the higher score
     feasible = [c for c in decision.candidates if c.is_feasible]
-    clear = [c for c in feasible if not c.was_crowded or c.probability >= 0.96]
+    clear = [c for c in feasible if not c.view.was_crowded or c.probability >= 0.96]
     if feasible:
         assert decision.selected is not None
         assert decision.selected.score == max(c.score for c in clear or feasible)
