@@ -7,20 +7,23 @@ rounds activations too, which no other measurement of the weights would show.
 
 import json
 import math
+import os
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vllm import LLM, SamplingParams, TokensPrompt
 from vllm.platforms import current_platform
 
+from deployments.executor import IN_ONE_PROCESS, fits_one_process, num_workers
+
 _TRIES = 3
 _SHORT_PROMPT = 16
 # Compiled graphs gave wrong text on CPUs, and a "node" may be half of the memory there.
-_ON_CPU = {"enforce_eager": True, "gpu_memory_utilization": 0.3}
+_ON_CPU: dict[str, Any] = {"enforce_eager": True, "gpu_memory_utilization": 0.3}
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
     began_s = time.perf_counter()
     llm = LLM(
         request["model"],
-        **(_ON_CPU if current_platform.is_cpu() else {}),
+        **(on_cpu(request["engine_kwargs"]) if current_platform.is_cpu() else {}),
         **request["engine_kwargs"],
         seed=0,
         # Every prompt is read in full, also the second time.
@@ -50,6 +53,13 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "prefill_tokens_per_s": {size: prefill_speed(llm, size, request) for size in sizes},
         "decode_tokens_per_s": {size: decode_speed(llm, size, request) for size in sizes},
     }
+
+
+def on_cpu(engine_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a CPU's engine needs beside these; it runs as that of a tier does."""
+    if fits_one_process(num_workers(engine_kwargs), os.environ):
+        return _ON_CPU | {"distributed_executor_backend": IN_ONE_PROCESS}
+    return _ON_CPU
 
 
 def read(llm: LLM, text: str, window: int) -> tuple[list[float], list[int]]:

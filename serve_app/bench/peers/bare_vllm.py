@@ -6,16 +6,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from deployments.executor import IN_ONE_PROCESS, fits_one_process, num_workers
 from deployments.local_models import resolve_source
 from deployments.spec import TierSpec
 from serve_app.bench.client import Address
 from serve_app.bench.processes import Command, serving
 
 # What Tandem does for its own engines on a CPU; vLLM's second process would slow these down.
-_IN_ONE_PROCESS = (
-    "--distributed-executor-backend", "vllm.v1.executor.uniproc_executor.UniProcExecutor",
-)  # fmt: skip
-_WAYS = ("tensor", "pipeline", "data")
+_IN_ONE_PROCESS = ("--distributed-executor-backend", IN_ONE_PROCESS)
 
 
 def bare_vllm(tier: TierSpec, address: Address, log: Path) -> AbstractContextManager[Address]:
@@ -46,10 +44,9 @@ def command(tier: TierSpec, address: Address, log: Path) -> Command:
 
 
 def _fits_one_process(tier: TierSpec) -> bool:
-    """As `deployments.engine.one_process` tells it, by what the file says."""
-    is_bound = "VLLM_CPU_OMP_THREADS_BIND" in (tier.runtime_env or {}).get("env_vars", {})
-    is_alone = all(tier.engine_kwargs.get(f"{way}_parallel_size", 1) == 1 for way in _WAYS)
-    return (tier.accelerator_config or {}).get("kind") == "cpu" and is_alone and not is_bound
+    environment = (tier.runtime_env or {}).get("env_vars", {})
+    is_on_cpu = (tier.accelerator_config or {}).get("kind") == "cpu"
+    return is_on_cpu and fits_one_process(num_workers(tier.engine_kwargs), environment)
 
 
 def flags(engine_kwargs: Mapping[str, Any]) -> list[str]:
