@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from deployments.local_models import prepare
+from serve_app.commands.local.instance import Instance
 from tests.serving import running_in
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,10 +29,15 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(run_dir: Path) -> Iterator[str]:
+def instance(run_dir: Path) -> Iterator[Instance]:
     prepare(["smollm2-135m", "smollm2-135m-awq"], print)
-    with running_in(run_dir, local_args(), {}, patience_s=600.0) as instance:
-        yield instance.address
+    with running_in(run_dir, local_args(), {}, patience_s=600.0) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def address(instance: Instance) -> str:
+    return instance.address
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import httpx
 import openai
 import pytest
 
+from serve_app.commands.local.instance import Instance
 from tests.cancelling import is_idle_within, rounds_not_stopped
-from tests.serving import files_written
+from tests.serving import files_written, vllm_processes
 
 SMALL, LARGE = "smollm2-135m", "smollm2-135m-awq"
 QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
@@ -22,6 +23,10 @@ def test_the_capital_of_france_is_paris(client: openai.OpenAI, tier: str) -> Non
     )
     assert reply.model == tier
     assert "Paris" in (reply.choices[0].message.content or "")
+
+
+def test_each_tier_runs_its_model_in_its_engines_own_process(instance: Instance) -> None:
+    assert vllm_processes(instance) == ["VLLM::EngineCore"] * 2
 
 
 def test_a_stream_says_the_same_and_counts_its_tokens(client: openai.OpenAI) -> None:
