@@ -1,8 +1,14 @@
 """Rolling histograms of token counts on a logarithmic grid. Counts in, shares out."""
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
-from operator import add
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shares = NDArray[np.float64]
+"""One share for each bin."""
 
 BINS_PER_DOUBLING = 8
 NUM_BINS = 17 * BINS_PER_DOUBLING + 1
@@ -27,9 +33,9 @@ class RollingHistogram:
 
     __slots__ = ("_total", "_unit", "weights")
 
-    def __init__(self, weights: list[float] | None = None) -> None:
-        self.weights = weights or [0.0] * NUM_BINS
-        self._total = sum(self.weights)
+    def __init__(self, weights: Sequence[float] = (0.0,) * NUM_BINS) -> None:
+        self.weights: Shares = np.array(weights, dtype=float)
+        self._total = float(self.weights.sum())
         self._unit = 1.0
 
     @property
@@ -42,46 +48,42 @@ class RollingHistogram:
         self.weights[bin_of(tokens)] += self._unit
         self._grow()
 
-    def add_beyond(self, tokens: float, shares: tuple[float, ...]) -> None:
+    def add_beyond(self, tokens: float, shares: Shares) -> None:
         """Counts a length only known to be `tokens` or more.
 
         It is spread over the longer bins as `shares` says they occur (redistribution to the
         right, Efron 1967), so that replies cut short do not make lengths look short.
         """
         first = bin_of(tokens)
-        beyond = sum(shares[first:])
+        beyond = float(shares[first:].sum())
         if beyond <= 0:
             self.add(tokens)
             return
-        scale = self._unit / beyond
-        for index in range(first, NUM_BINS):
-            self.weights[index] += shares[index] * scale
+        self.weights[first:] += shares[first:] * (self._unit / beyond)
         self._grow()
 
-    def shares_above(self, parent: tuple[float, ...], parent_count: float) -> tuple[float, ...]:
+    def shares_above(self, parent: Shares, parent_count: float) -> Shares:
         """Shares of each bin, shrunk to the parent's as if it had `parent_count` observations."""
         own = 1.0 / (self._total + parent_count * self._unit)
-        inherited = parent_count * self._unit * own
-        # Mapped, not looped: half of what making a distribution costs.
-        return tuple(map(add, map(own.__mul__, self.weights), map(inherited.__mul__, parent)))
+        return self.weights * own + parent * (parent_count * self._unit * own)
 
     def snapshot(self) -> list[float]:
         """Weights in units of one observation, as the constructor takes them."""
-        return [round(weight / self._unit, 6) for weight in self.weights]
+        return [round(weight / self._unit, 6) for weight in self.weights.tolist()]
 
     def _grow(self) -> None:
         self._total += self._unit
         self._unit /= _FORGETTING
         if self._unit > _LARGEST_UNIT:
-            self.weights = [weight / self._unit for weight in self.weights]
+            self.weights /= self._unit
             self._total /= self._unit
             self._unit = 1.0
 
 
-def log_normal_shares(median_tokens: float, log_spread: float) -> tuple[float, ...]:
+def log_normal_shares(median_tokens: float, log_spread: float) -> Shares:
     """Shares of a log-normal around a guess; what is believed before anything was seen."""
     width = math.log(2) / BINS_PER_DOUBLING / log_spread
     middle = math.log(max(1.0, median_tokens)) / log_spread
-    raw = [math.exp(-0.5 * (index * width - middle) ** 2) for index in range(NUM_BINS)]
-    total = sum(raw)
-    return tuple(weight / total for weight in raw)
+    shares: Shares = np.exp(-0.5 * (np.arange(NUM_BINS) * width - middle) ** 2)
+    shares /= shares.sum()
+    return shares

@@ -5,7 +5,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from serve_app.routing.learning.histogram import TOKENS, RollingHistogram, log_normal_shares
+from serve_app.routing.learning.histogram import (
+    TOKENS,
+    RollingHistogram,
+    Shares,
+    log_normal_shares,
+)
 from serve_app.routing.lengths.kinds import ALL, hinted, parent_of, shrinkage_of
 from serve_app.routing.lengths.reply import LengthDistribution
 
@@ -105,7 +110,7 @@ class _Count:
         self.made: LengthDistribution | None = None
         self._seen_then = self._above_then = 0
 
-    def add(self, tokens: float, beyond: tuple[float, ...] | None) -> None:
+    def add(self, tokens: float, beyond: Shares | None) -> None:
         """Counts a length; with `beyond`, the shares of longer ones, it was only cut there."""
         if beyond is None:
             self.histogram.add(tokens)

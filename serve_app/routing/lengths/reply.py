@@ -3,11 +3,14 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
-from operator import mul
+from itertools import pairwise
 from typing import NamedTuple
 
-from serve_app.routing.learning.histogram import TOKENS
+import numpy as np
+
+from serve_app.routing.learning.histogram import TOKENS, Shares
+
+_TOKENS = np.array(TOKENS)
 
 
 class LengthQuery(NamedTuple):
@@ -37,18 +40,19 @@ class LengthDistribution:
 
     __slots__ = ("_cumulative_tokens", "_scored", "cumulative", "shares")
 
-    def __init__(self, shares: tuple[float, ...]) -> None:
+    def __init__(self, shares: Shares) -> None:
         self.shares = shares
-        self.cumulative = tuple(accumulate(shares))
+        # Lists, because single numbers are looked up in them.
+        self.cumulative: list[float] = np.cumsum(shares).tolist()
         # Many are made that nobody asks for more.
-        self._cumulative_tokens: tuple[float, ...] | None = None
+        self._cumulative_tokens: list[float] | None = None
         self._scored: tuple[float, ...] | None = None
 
     @property
-    def cumulative_tokens(self) -> tuple[float, ...]:
+    def cumulative_tokens(self) -> list[float]:
         """What replies up to each bin add to the mean."""
         if self._cumulative_tokens is None:
-            self._cumulative_tokens = tuple(accumulate(map(mul, self.shares, TOKENS)))
+            self._cumulative_tokens = np.cumsum(self.shares * _TOKENS).tolist()
         return self._cumulative_tokens
 
     @property
@@ -110,7 +114,8 @@ class ReplyLength:
             return (most,), (1.0,), 0.0
         end = bisect_left(TOKENS, min(at_most, most))
         first = min(end, bisect_right(TOKENS, max(more_than, least)))
-        tokens, shares = TOKENS[first:end], self.distribution.shares[first:end]
+        tokens: Sequence[float] = TOKENS[first:end]
+        shares: Sequence[float] = self.distribution.shares[first:end].tolist()
         cumulative = self.distribution.cumulative
         shorter = cumulative[first - 1] if first else 0.0
         not_longer = cumulative[end - 1] if end else 0.0

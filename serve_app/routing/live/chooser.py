@@ -4,8 +4,8 @@ The server's dispatcher and the simulator call the same object; neither knows wh
 """
 
 import math
-from collections.abc import Mapping
-from itertools import chain, islice
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 
 from serve_app.config import Objective
 from serve_app.errors import Saturated
@@ -19,6 +19,7 @@ from serve_app.routing.policy import choose
 from serve_app.routing.types import RoutingRequest, TierView
 
 _FELT_LOSS = 0.1
+_LEAST_S = 1e-6
 
 
 class Chooser:
@@ -73,13 +74,15 @@ class Chooser:
     def note(self, decision: Decision) -> None:
         """Tells the best tier whether it was crowded; what its capacity is worth follows."""
         by_quality = sorted(decision.candidates, key=lambda c: c.quality, reverse=True)
-        best, second = islice(
-            chain((c for c in by_quality if c.is_feasible_when_idle), (None, None)), 2
-        )
-        if best is not None and second is not None and best.quality > second.quality:
-            self._states[best.tier].was_wanted(
-                best, gain=best.quality - second.quality, is_crowded=not best.is_feasible
-            )
+        best = next((c for c in by_quality if c.is_feasible_when_idle), None)
+        if best is None or best.quality <= by_quality[-1].quality:
+            return
+        state, worth = self._states[best.tier], cache(partial(_worth, best, by_quality))
+        is_crowded = not best.is_feasible
+        # Most of the time nobody is kept out, and what a request would gain need not be known.
+        if (is_crowded or state.price.is_short) and worth() is None:
+            return
+        state.was_wanted(worth, is_crowded=is_crowded)
 
     def wanted(self, request: RoutingRequest, decision: Decision, *, now: float) -> None:
         """Tells the tier that suits a new request best how much it is wanted, served or not."""
@@ -172,3 +175,13 @@ def _is_crowded(selected: Candidate) -> bool:
     if selected.is_feasible:
         return False
     return selected.idle_probability - selected.probability > _FELT_LOSS
+
+
+def _worth(best: Candidate, by_quality: Sequence[Candidate]) -> float | None:
+    """What a request gains on its best tier over the next best, per second of work there."""
+    others = (c for c in by_quality if c is not best and c.is_feasible_when_idle)
+    second = next(others, None)
+    if second is None or second.quality >= best.quality:
+        return None
+    work_s = best.idle_e2e_s * best.length.sequences
+    return (best.quality - second.quality) / max(work_s, _LEAST_S)
