@@ -176,7 +176,7 @@ class Calibrator:
         self._usual_s = max(0.0, float(snapshot["usual_s"]))
 
     def at_present_speed(self, raw: ReplyTime) -> ReplyTime:
-        return self._speed.correction.speeds(self._speed.present.level).applied(raw)
+        return self._speed.speeds.applied(raw)
 
     def _learn_unforeseen(self, load: str, error: float) -> None:
         """Teaches a copy: `Knowledge` that was given out holds on to the old tracker."""
@@ -190,7 +190,7 @@ class Calibrator:
         self, forecast: Forecast, output_tokens: float, e2e_s: float, ttft_s: float
     ) -> None:
         """What is left of prefill and decode by themselves, once the whole reply was learned."""
-        time = self.knowledge().at(forecast.groups).speeds.applied(forecast.raw)
+        time = self.knowledge().at(forecast.load_group).speeds.applied(forecast.raw)
         self._ttft.observe(self._log_ratio(ttft_s, time.ttft_s))
         if output_tokens > 1 and e2e_s > ttft_s and time.step_s > 0:
             tpot_s = (e2e_s - ttft_s) / (output_tokens - 1)

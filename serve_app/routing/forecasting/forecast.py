@@ -27,8 +27,8 @@ class Forecast:
 
     raw: before anything learned was applied. expected_tokens: the length it was made for; `length`
     may have been cut since. time: with everything learned applied. e2e_error: what is left of
-    log(actual / predicted) around it. recalibration: what probabilities of such requests are worth.
-    groups: those it is recalibrated with, the one that stands for its load first.
+    log(actual / predicted) around it. groups: those it is recalibrated with, the one that stands
+    for its load first.
     """
 
     raw: ReplyTime
@@ -39,7 +39,6 @@ class Forecast:
     groups: tuple[str, ...]
     time: ReplyTime
     e2e_error: Error
-    recalibration: Recalibration
 
     @classmethod
     def of(
@@ -53,12 +52,14 @@ class Forecast:
     ) -> "Forecast":
         """Everything known, applied to one raw prediction."""
         groups = _groups(raw, prompt_tokens, expected_tokens)
-        speeds, error, recalibration = knowledge.at(groups)
+        speeds, error = knowledge.at(groups[0])
         time = speeds.applied(raw)
-        return cls(
-            raw, length, prompt_tokens, expected_tokens, knowledge, groups, time, error,
-            recalibration,
-        )  # fmt: skip
+        return cls(raw, length, prompt_tokens, expected_tokens, knowledge, groups, time, error)
+
+    @property
+    def recalibration(self) -> Recalibration:
+        """What probabilities of such requests were worth when it was made."""
+        return self.knowledge.recalibration(self.groups)
 
     @property
     def ttft_error(self) -> Error:

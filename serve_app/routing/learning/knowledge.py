@@ -20,11 +20,10 @@ class Unforeseen(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What a forecast of one load, prompt and length rests on."""
+    """How fast a tier is at one load, and how sure that is."""
 
     speeds: Speeds
     e2e_error: Error
-    recalibration: Recalibration
 
 
 # Never changed, but not frozen, which would make each field slower to set.
@@ -47,7 +46,9 @@ class Knowledge:
     unforeseen: Mapping[str, Unforeseen]
     num_replies: int
     offsets: GroupOffsets
-    _by_groups: dict[tuple[str, ...], Known] = field(
+    # Many decisions are made of one tier before it teaches something again.
+    _by_load: dict[str, Known] = field(default_factory=dict, repr=False, compare=False)
+    _by_groups: dict[tuple[str, ...], Recalibration] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -60,17 +61,20 @@ class Knowledge:
         kept = 0.5 ** ((self.num_replies - met.seen_at) / _FORGOTTEN_BY_HALF)
         return met.tracker.shrunk(self.prior, trust=self.trust * kept)
 
-    def at(self, groups: tuple[str, ...]) -> Known:
-        """For requests of these groups, the first of which is their load.
+    def at(self, load: str) -> Known:
+        """At the load of this group."""
+        known = self._by_load.get(load)
+        if known is None:
+            error = self.e2e_error(load)
+            known = Known(self.correction.speeds(self.speed_error.level, error.level), error)
+            self._by_load[load] = known
+        return known
 
-        Many decisions are made of one tier before it teaches something again.
-        """
+    def recalibration(self, groups: tuple[str, ...]) -> Recalibration:
+        """What probabilities of requests of these groups are worth."""
         known = self._by_groups.get(groups)
         if known is None:
             if len(self._by_groups) >= _MOST_KEPT:
                 self._by_groups.clear()
-            error = self.e2e_error(groups[0])
-            speeds = self.correction.speeds(self.speed_error.level, error.level)
-            known = Known(speeds, error, self.offsets.recalibration(groups))
-            self._by_groups[groups] = known
+            known = self._by_groups[groups] = self.offsets.recalibration(groups)
         return known

@@ -78,6 +78,9 @@ class Correction(NamedTuple):
 class SpeedTracker:
     """Follows one tier's speeds.
 
+    correction: what was learned of the speeds themselves. present: what the engine's speed is off
+    now, after correction. speeds: both.
+
     Args:
         spread: how far the raw speeds may be off, as a standard deviation of their logarithm.
     """
@@ -86,10 +89,7 @@ class SpeedTracker:
         variances = (spread**2, *[spread**2] * len(_BATCHES), 0.25)
         self._squares = LeastSquares(variances, bound=_MOST_LOG_FACTOR)
         self._error = ErrorTracker(spread)
-        self.correction = self._corrected()
-        """What was learned of the speeds themselves."""
-        self.present = self._error.error()
-        """What the engine's speed is off now, after correction."""
+        self._sum_up()
 
     @property
     def observations(self) -> int:
@@ -122,7 +122,7 @@ class SpeedTracker:
             self._squares.forget()
         self._squares.observe(features, error - present.level, noise=present.spread**2)
         self._error.observe(error)
-        self.correction, self.present = self._corrected(), self._error.error()
+        self._sum_up()
 
     def snapshot(self) -> dict[str, Any]:
         """All that was learned, as plain values."""
@@ -136,11 +136,13 @@ class SpeedTracker:
         """
         self._squares.restore(snapshot["squares"])
         self._error.restore(snapshot["speed"])
-        self.correction, self.present = self._corrected(), self._error.error()
+        self._sum_up()
 
-    def _corrected(self) -> Correction:
+    def _sum_up(self) -> None:
         prefill, *steps, fixed = self._squares.parameters
-        return Correction(prefill, tuple(steps), max(0.0, fixed) * _FIXED_UNIT_S)
+        self.correction = Correction(prefill, tuple(steps), max(0.0, fixed) * _FIXED_UNIT_S)
+        self.present = self._error.error()
+        self.speeds = self.correction.speeds(self.present.level)
 
 
 def _place(batch: float) -> tuple[int, float]:

@@ -102,13 +102,13 @@ class _Count:
     by `_STALE_AFTER` or `_STALE_AFTER_ABOVE`: what comes elsewhere makes nothing stale.
     """
 
-    __slots__ = ("_above_then", "_seen_then", "histogram", "made", "num_seen")
+    __slots__ = ("_stale_above_at", "_stale_at", "histogram", "made", "num_seen")
 
     def __init__(self, histogram: RollingHistogram) -> None:
         self.histogram = histogram
         self.num_seen = round(histogram.count)
         self.made: LengthDistribution | None = None
-        self._seen_then = self._above_then = 0
+        self._stale_at = self._stale_above_at = 0
 
     def add(self, tokens: float, beyond: Shares | None) -> None:
         """Counts a length; with `beyond`, the shares of longer ones, it was only cut there."""
@@ -119,16 +119,15 @@ class _Count:
         self.num_seen += 1
 
     def is_stale(self, num_above: int) -> bool:
-        newer, newer_above = self.num_seen - self._seen_then, num_above - self._above_then
-        return newer >= min(_STALE_AFTER, 1 + self._seen_then // 4) or (
-            newer_above >= min(_STALE_AFTER_ABOVE, 1 + self._above_then // 4)
-        )
+        return self.num_seen >= self._stale_at or num_above >= self._stale_above_at
 
     def make(self, parent: LengthDistribution, weight: float, num_above: int) -> LengthDistribution:
         """Makes the distribution afresh."""
-        made = LengthDistribution(self.histogram.shares_above(parent.shares, weight))
-        self.made, self._seen_then, self._above_then = made, self.num_seen, num_above
-        return made
+        self.made = LengthDistribution(self.histogram.shares_above(parent.shares, weight))
+        seen = self.num_seen
+        self._stale_at = seen + min(_STALE_AFTER, 1 + seen // 4)
+        self._stale_above_at = num_above + min(_STALE_AFTER_ABOVE, 1 + num_above // 4)
+        return self.made
 
 
 def _checked(weights: Any) -> RollingHistogram:

@@ -35,6 +35,7 @@ def _keys(route: str, halves: int, quarters: int | None) -> dict[str, str]:
     return {**keys, "route": f"route|{route}", ALL: ALL}
 
 
+@lru_cache(maxsize=4096)
 def parent_of(key: str) -> str | None:
     """None where nothing is counted above: of everything, and of expected lengths."""
     kind, _, rest = key.partition("|")
