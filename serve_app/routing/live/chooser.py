@@ -5,7 +5,6 @@ The server's dispatcher and the simulator call the same object; neither knows wh
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
 
 from serve_app.config import Objective
 from serve_app.errors import Saturated
@@ -77,11 +76,12 @@ class Chooser:
         best = next((c for c in by_quality if c.is_feasible_when_idle), None)
         if best is None or best.quality <= by_quality[-1].quality:
             return
-        state, worth = self._states[best.tier], cache(partial(_worth, best, by_quality))
-        is_crowded = not best.is_feasible
+        state, is_crowded, worth = self._states[best.tier], not best.is_feasible, None
         # Most of the time nobody is kept out, and what a request would gain need not be known.
-        if (is_crowded or state.price.is_short) and worth() is None:
-            return
+        if is_crowded or state.price.is_short:
+            worth = _worth(best, by_quality)
+            if worth is None:
+                return
         state.was_wanted(worth, is_crowded=is_crowded)
 
     def wanted(self, request: RoutingRequest, decision: Decision, *, now: float) -> None:

@@ -6,14 +6,10 @@ dual price of capacity in a fractional knapsack (Dantzig 1957), read off instead
 """
 
 from collections import deque
-from collections.abc import Callable
 
 _REMEMBERED = 200
 _UPDATED_EVERY = 10
 _GAIN = 0.02
-
-Worth = Callable[[], float | None]
-"""Quality that a request gains per second of a tier's work; None where no other tier would do."""
 
 
 class ShadowPrice:
@@ -22,7 +18,7 @@ class ShadowPrice:
     def __init__(self) -> None:
         self.per_work_s = 0.0
         self._crowded_share = 0.0
-        self._worths: deque[Worth] = deque(maxlen=_REMEMBERED)
+        self._worths: deque[float] = deque(maxlen=_REMEMBERED)
         self._num_seen = 0
 
     @property
@@ -30,23 +26,20 @@ class ShadowPrice:
         """Whether callers were kept out lately."""
         return self._crowded_share * _REMEMBERED >= 1.0
 
-    def wanted(self, worth: Worth, *, is_crowded: bool) -> None:
+    def wanted(self, worth: float | None, *, is_crowded: bool) -> None:
         """Notes a request that the idle tier would have served best.
 
         Args:
-            worth: asked for only while the tier is short. is_crowded: the load of the moment kept
-                it out.
+            worth: quality that it would have gained over the next best tier, per second of work;
+                may be None, for not known, unless the tier `is_short`. is_crowded: the load of the
+                moment kept it out.
         """
         self._crowded_share += _GAIN * (float(is_crowded) - self._crowded_share)
-        self._worths.append(worth)
+        if worth is not None:
+            self._worths.append(worth)
         self._num_seen += 1
         if self._num_seen % _UPDATED_EVERY == 0:
-            self.per_work_s = self._quantile()
-
-    def _quantile(self) -> float:
-        if not self.is_short:
-            return 0.0
-        ordered = sorted(known for worth in self._worths if (known := worth()) is not None)
-        position = int(self._crowded_share * len(ordered))
-        # Who is worth exactly the price still goes there: equals are never turned away.
-        return ordered[position - 1] if position else 0.0
+            ordered = sorted(self._worths)
+            position = int(self._crowded_share * len(ordered))
+            # Who is worth exactly the price still goes there: equals are never turned away.
+            self.per_work_s = ordered[position - 1] if position else 0.0

@@ -11,7 +11,7 @@ from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.demand import Demand, Signal
 from serve_app.routing.live.facts import EngineFacts, Outcome, TierSettings
 from serve_app.routing.live.ledger import Ledger
-from serve_app.routing.live.prices import ShadowPrice, Worth
+from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.live.promises import Promises
 from serve_app.routing.types import TierView
 
@@ -155,7 +155,7 @@ class TierState:
         time = self.calibrator.at_present_speed(full)
         return max(0.0, candidate.output_tokens - 1.0) * time.step_s + slots * time.prefill_s
 
-    def was_wanted(self, worth: Worth, *, is_crowded: bool) -> None:
+    def was_wanted(self, worth: float | None, *, is_crowded: bool) -> None:
         """Notes that an idle machine would have served a request here."""
         self.price.wanted(worth, is_crowded=is_crowded)
         self._was_crowded = is_crowded

@@ -10,7 +10,7 @@ from serve_app.routing.learning.knowledge import Knowledge
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.chooser import Chooser
-from serve_app.routing.live.prices import ShadowPrice, Worth
+from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.live.state import TierState
 from serve_app.routing.types import RoutingRequest, TierView
 from serve_app.simulator.fleet.members import ReplicaLoad
@@ -50,7 +50,7 @@ class Ears:
 
 
 class _NoPrice(ShadowPrice):
-    def wanted(self, worth: Worth, *, is_crowded: bool) -> None:
+    def wanted(self, worth: float | None, *, is_crowded: bool) -> None:
         return
 
 

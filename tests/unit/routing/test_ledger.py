@@ -1,7 +1,5 @@
 """What is in flight, whose it is, and when it will have drained."""
 
-from functools import partial
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -173,10 +171,10 @@ def test_callers_who_never_return_are_soon_not_waited_for() -> None:
 def test_a_crowded_tiers_price_rises_and_falls_again() -> None:
     price = ShadowPrice()
     for _ in range(50):
-        price.wanted(lambda: 0.5, is_crowded=True)
+        price.wanted(0.5, is_crowded=True)
     assert price.per_work_s == pytest.approx(0.5)
     for _ in range(2000):
-        price.wanted(lambda: 0.5, is_crowded=False)
+        price.wanted(0.5, is_crowded=False)
     assert price.per_work_s == 0.0
 
 
@@ -184,21 +182,17 @@ def test_a_price_turns_away_only_those_who_gain_less_than_the_others() -> None:
     # Given that half of those who want a tier are kept out, and gains from 0.01 to 1
     price = ShadowPrice()
     for number in range(1000):
-        worth = partial(float, (1 + number * 37 % 100) / 100)
+        worth = (1 + number * 37 % 100) / 100
         price.wanted(worth, is_crowded=number % 2 == 0)
     # Then the price lies at the half of them
     assert price.per_work_s == pytest.approx(0.5, abs=0.1)
 
 
-def test_what_requests_are_worth_is_not_asked_while_nobody_is_kept_out() -> None:
-    price, asked = ShadowPrice(), list[int]()
-    for number in range(300):
-        price.wanted(partial(asked.append, number), is_crowded=False)
-    assert (price.per_work_s, asked) == (0.0, [])
-
-
-def test_requests_that_no_other_tier_could_serve_set_no_price() -> None:
+def test_a_tier_is_short_for_a_while_after_it_kept_somebody_out() -> None:
     price = ShadowPrice()
-    for _ in range(50):
-        price.wanted(lambda: None, is_crowded=True)
-    assert price.per_work_s == 0.0
+    assert not price.is_short
+    price.wanted(1.0, is_crowded=True)
+    assert price.is_short
+    for _ in range(100):
+        price.wanted(1.0, is_crowded=False)
+    assert not price.is_short

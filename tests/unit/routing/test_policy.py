@@ -55,7 +55,7 @@ def test_a_price_keeps_new_callers_from_a_short_tier_but_not_who_was_told_to_ret
     # Given a large tier for whose capacity more than its quality is paid
     price = ShadowPrice()
     for _ in range(50):
-        price.wanted(lambda: 5.0, is_crowded=True)
+        price.wanted(5.0, is_crowded=True)
     views = a_view(), a_large_view(price=price)
     # Then a new caller goes elsewhere, and for the other one a place was kept
     assert selected(decide(a_request(slo_e2e_ms=60_000), *views)) == "small"
@@ -209,7 +209,7 @@ def test_a_short_tiers_capacity_goes_to_those_who_gain_most() -> None:
     # Given a large tier whose price has risen
     price = ShadowPrice()
     for _ in range(60):
-        price.wanted(lambda: 0.25, is_crowded=True)
+        price.wanted(0.25, is_crowded=True)
     large = a_large_view(price=price, quality={"default": 2.0, "hard": 9.0})
     request = a_request(slo_e2e_ms=60_000)
     # Then a usual request goes to the small one, and one that gains much still to the large one

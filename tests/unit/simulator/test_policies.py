@@ -204,7 +204,7 @@ def after_teaching(without: Callable[[TierState], None] | None) -> Seen:
     candidate = SETTING.tiers[1].candidate(ASKED.slo)
     query = LengthQuery("default", 100, None, 1, 4000)
     for _ in range(60):
-        state.was_wanted(lambda: 1.0, is_crowded=True)
+        state.was_wanted(1.0, is_crowded=True)
         state.observe(candidate, query, Outcome(30.0, 1000), None, now=0.0)
     state.ledger.start("r", _work(), now=0.0)
     view = state.view(0.0)
