@@ -1,8 +1,12 @@
 """A TierSpec becomes a bound Serve deployment."""
 
+import json
+from hashlib import sha256
+from importlib.metadata import version
 from typing import Any
 
 from ray import serve
+from ray.serve._private.config import DeploymentConfig
 from ray.serve.config import RequestRouterConfig
 from ray.serve.deployment import Application
 
@@ -27,15 +31,39 @@ _GRACEFUL_SHUTDOWN_S = 120.0
 _FROM_STORE = {"callback_class": "deployments.store.node.replica:FromStore"}
 
 
+# These do not make a replica another one: Serve compares its own options by itself, and the rest
+# is for the router.
+_NOT_OF_REPLICAS = {"deployment_config", "routing"}
+
+
+class _OwnVersion(DeploymentConfig):  # type: ignore[misc]
+    """Keeps the version it was made with.
+
+    Serve overwrites it with one for the whole file, so that any change of a file, such as another
+    tier, would stop and start the engines of all.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "version":
+            super().__setattr__(name, value)
+
+
 def deployment_name(spec: TierSpec) -> str:
     """Name of the tier's deployment; Serve allows neither `/` nor `.` in it."""
     return "tier-" + spec.model_id.replace("/", "--").replace(".", "_")
 
 
 def tier_deployment(spec: TierSpec) -> Application:
-    """Builds one tier: vLLM behind `TierServer`, or `FakeServer` when the spec has a `fake`."""
+    """Builds one tier: vLLM behind `TierServer`, or `FakeServer` when the spec has a `fake`.
+
+    Deployed again, its replicas run on unless something changed that they are made of.
+    """
     if spec.fake is not None:
-        return _fake_deployment(spec, spec.fake)
+        return _with_own_version(_fake_deployment(spec, spec.fake), spec)
+    return _with_own_version(_engine_deployment(spec), spec)
+
+
+def _engine_deployment(spec: TierSpec) -> Application:
     # Imported here: they load vLLM, which only the build and the replicas need.
     from ray.serve.llm import LLMConfig, build_llm_deployment
 
@@ -58,6 +86,22 @@ def _fake_deployment(spec: TierSpec, timing: FakeTiming) -> Application:
     return serve.deployment(FakeServer, **options).bind(
         spec.model_id, timing, _adapters_folder(spec), _max_adapters(spec)
     )
+
+
+def _with_own_version(tier: Application, spec: TierSpec) -> Application:
+    deployment = tier._bound_deployment
+    options = dict(deployment._deployment_config) | {"version": version_of(spec)}
+    deployment._deployment_config = _OwnVersion.model_construct(
+        deployment._deployment_config.model_fields_set, **options
+    )
+    return tier
+
+
+def version_of(spec: TierSpec) -> str:
+    """The same for what makes the same replicas, by the same release."""
+    made_of = spec.model_dump(mode="json", exclude=_NOT_OF_REPLICAS)
+    told = json.dumps([version("tandem-serve"), made_of], sort_keys=True, default=str)
+    return sha256(told.encode()).hexdigest()
 
 
 def _defaults(spec: TierSpec) -> dict[str, Any]:

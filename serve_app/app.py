@@ -52,6 +52,8 @@ def build(args: AppConfig) -> Application:
         "max_ongoing_requests": _MAX_ONGOING_REQUESTS,
         "graceful_shutdown_timeout_s": _GRACEFUL_SHUTDOWN_S,
         "ray_actor_options": {"num_cpus": 0},
+        # A router of an old version goes only when its successor serves.
+        "max_surge_percent": 100,
         # Ours says more, in one line per request.
         "logging_config": {"enable_access_log": False},
         **args.ingress_deployment_config,

@@ -85,16 +85,17 @@ class Callers:
         return self.models[-1:] == ["large"]
 
 
-def num_processes(instance: Instance) -> int:
-    """Of replicas of the large tier."""
-    names = [process.as_dict(["cmdline"])["cmdline"] for process in instance.processes()]
-    return sum("ray::ServeReplica:tandem:tier-large" in " ".join(name or []) for name in names)
+def replicas(instance: Instance, tier: str) -> set[int]:
+    """Process ids of the tier's replicas."""
+    names = {p.pid: p.as_dict(["cmdline"])["cmdline"] for p in instance.processes()}
+    title = f"ray::ServeReplica:tandem:tier-{tier}"
+    return {pid for pid, name in names.items() if title in " ".join(name or [])}
 
 
 async def has_gone(instance: Instance, http: httpx.AsyncClient) -> bool:
     """Whether the large tier has no replica, and the router knows."""
     card = (await http.get("/v1/models/large")).json()
-    return card["status"] == "starting" and num_processes(instance) == 0
+    return card["status"] == "starting" and not replicas(instance, "large")
 
 
 async def test_a_tier_grows_sleeps_and_wakes_and_no_request_fails(
@@ -103,7 +104,7 @@ async def test_a_tier_grows_sleeps_and_wakes_and_no_request_fails(
     # Given a large tier of one replica with four slots, when two dozen callers want it
     crowd = Callers(http, _CALLERS)
     await crowd.until(crowd.four_replicas_answer)
-    assert num_processes(instance) == 4
+    assert len(replicas(instance, "large")) == 4
     # Then it grows to its bound; and when only those are left who name the small one, it sleeps
     few = Callers(http, 1, model="small")
     await few.until(partial(has_gone, instance, http))
@@ -122,6 +123,7 @@ async def test_a_third_tier_is_added_and_no_request_fails(
     instance: Instance, http: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     # Given callers who name no tier
+    before = replicas(instance, "small")
     callers, is_over = Callers(http, 2), asyncio.Event()
     load = [asyncio.create_task(callers.ask_until(is_over)) for _ in range(2)]
     # When a better tier is deployed
@@ -134,5 +136,6 @@ async def test_a_third_tier_is_added_and_no_request_fails(
             await callers.ask()
     is_over.set()
     await asyncio.gather(*load)
-    # Then it answers in the end, and everybody was answered meanwhile
+    # Then it answers in the end, everybody was answered meanwhile, and nothing else began anew
     assert callers.failures == []
+    assert replicas(instance, "small") == before
