@@ -32,13 +32,19 @@ def run(folder: Path, address: Address, *options: str) -> tuple[int, str, dict[s
     return done.exit_code, done.output, json.loads(report.read_text()) if report.exists() else {}
 
 
+def missed(report: dict[str, Any]) -> set[str]:
+    """Targets that were missed; that of the load tool's own lateness depends on the machine."""
+    names = {target["name"] for target in report["targets"] if not target["is_met"]}
+    return names - {"load tool's own lateness, p99"}
+
+
 def test_a_constant_rate_is_offered_and_scored(tmp_path: Path, server: Address) -> None:
     records = tmp_path / "out.jsonl"
-    code, _, report = run(
+    _, _, report = run(
         tmp_path, server, "--rate", "50", "--seconds", "0.4", "--usd-per-hour", "0.9",
         "--records", str(records),
     )  # fmt: skip
-    assert code == 0
+    assert not missed(report)
     assert report["attainment"] == 1.0 and report["statuses"] == {"200": 20}
     # 20 replies of 8 + 16 tokens
     assert report["usd_per_1k_tokens"] == pytest.approx(
@@ -51,8 +57,8 @@ def test_a_constant_rate_is_offered_and_scored(tmp_path: Path, server: Address) 
 def test_a_trace_is_replayed(tmp_path: Path, server: Address) -> None:
     trace = tmp_path / "trace.csv"
     trace.write_text(TRACE)
-    code, output, report = run(tmp_path, server, "--trace", str(trace), "--rate", "20")
-    assert code == 0 and report["offered"] == 3
+    _, output, report = run(tmp_path, server, "--trace", str(trace), "--rate", "20")
+    assert not missed(report) and report["offered"] == 3
     assert "in the bursts of the trace" in output
 
 
@@ -75,8 +81,8 @@ def test_an_attainment_that_is_too_low_fails(tmp_path: Path, server: Address) ->
         tmp_path, server, "--rate", "50", "--seconds", "0.1", "--slo-ms", "1",
         "--attainment", "1", "--scale", "1",
     )  # fmt: skip
-    is_met = report["attainment"] == 1.0
-    assert code == (0 if is_met else 1) and report["is_met"] is is_met
+    assert ("replies in time" in missed(report)) is (report["attainment"] < 1.0)
+    assert code == (0 if report["is_met"] else 1)
 
 
 @pytest.mark.parametrize(
