@@ -18,6 +18,7 @@ Kind = Literal[
 
 _FROZEN_S, _WITHOUT_GCS_S = 8.0, 8.0
 _SLOW_S, _STOPPED_S, _RUNNING_S = 6.0, 0.18, 0.02
+_PORT = "--gcs_server_port"
 # The first word of what a process is called by Ray, vLLM or its file.
 _TITLES: dict[Kind, re.Pattern[str]] = {
     "replica": re.compile(r"ray::ServeReplica:[^:]*:tier-"),
@@ -120,13 +121,22 @@ class Faults:
 
 async def _restart(process: psutil.Process) -> None:
     """Kills it and starts the same again after a while, as whoever looks after a head node does."""
-    command, environment = process.cmdline(), process.environ()
+    command, environment = command_with_port(process), process.environ()
     process.kill()
     await asyncio.sleep(_WITHOUT_GCS_S)
     await asyncio.create_subprocess_exec(
         *command, env=environment, start_new_session=True,
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
+
+
+def command_with_port(process: psutil.Process) -> list[str]:
+    """What started a GCS, and the port at which it listens now.
+
+    Ray lets it choose one, and tells everybody else: at another, nobody would find it.
+    """
+    port = next(c.laddr.port for c in process.net_connections("tcp") if c.status == "LISTEN")
+    return [part.replace(f"{_PORT}=0", f"{_PORT}={port}") for part in process.cmdline()]
 
 
 async def _slow_down(process: psutil.Process) -> None:

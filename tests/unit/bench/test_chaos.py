@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count, repeat
 from pathlib import Path
@@ -9,12 +11,13 @@ from typing import Any
 
 import httpx
 import orjson
+import psutil
 import pytest
 import yaml
 
 from serve_app.bench.chaos import real_tier, report, scenario
 from serve_app.bench.chaos.callers import Answer, Callers, answered
-from serve_app.bench.chaos.faults import Faults, Kind, Victim
+from serve_app.bench.chaos.faults import Faults, Kind, Victim, command_with_port
 from serve_app.bench.chaos.rounds import Round, rounds
 from serve_app.bench.client import Address
 from serve_app.bench.load import LoadFailed
@@ -162,6 +165,21 @@ def test_a_real_stream_was_continued_when_the_log_knows_of_more_tries() -> None:
     entries = [{"decision_id": "a", "attempts": 3}]
     (told,) = real_tier.with_tries([a_round("engine", stream, unknown)], entries)
     assert [answer.num_engines for answer in told.answers] == [2, 1]
+
+
+def test_what_is_started_again_listens_where_it_was_found() -> None:
+    # Given a server that chose its port
+    listen = (
+        "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); "
+        "print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", listen, "--gcs_server_port=0"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    port = int(child.stdout.readline())
+    # Then the command that starts it again names that port
+    assert command_with_port(psutil.Process(child.pid))[-1] == f"--gcs_server_port={port}"
+    child.communicate()
 
 
 async def test_an_interrupted_run_reports_the_rounds_that_ended() -> None:
