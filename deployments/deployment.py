@@ -29,8 +29,6 @@ _HEALTH_CHECK_TIMEOUT_S = 10.0
 _GRACEFUL_SHUTDOWN_S = 120.0
 # Ray's own download, which this replaces, starts anew after a kill and checks no sums.
 _FROM_STORE = {"callback_class": "deployments.store.node.replica:FromStore"}
-
-
 # These do not make a replica another one: Serve compares its own options by itself, and the rest
 # is for the router.
 _NOT_OF_REPLICAS = {"deployment_config", "routing"}
