@@ -57,7 +57,7 @@ def decision_entry(
         "probability": round(candidate.probability, 5) if candidate else None,
         "status": record.status,
         "error_code": record.error_code,
-        "attempts": 1,
+        "attempts": record.attempts,
         "decided_ms": _since(record, record.decided_at_s),
         "dispatched_ms": _since(record, record.dispatched_at_s),
         "ttft_ms": _since(record, record.first_token_at_s),
