@@ -1,6 +1,8 @@
 """`tandem keys`: make, list and revoke API keys; running routers notice within seconds."""
 
 import json as json_format
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -63,7 +65,7 @@ def create(
     except ValidationError as err:
         first = err.errors(include_input=False)[0]
         raise _failed(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    _save(file, (*_load(file), key))
+    _change(file, lambda found: (*found, key))
     # Alone on its line and on standard output, so that a script can take it.
     print(whole_key(key.id, secret))
     Console(stderr=True, highlight=False).print(
@@ -107,29 +109,40 @@ def revoke(
     file: File = _DEFAULT_FILE,
 ) -> None:
     """Make a key void; its entry stays, so that its owner is told why."""
-    found = _load(file)
-    if key_id not in [key.id for key in found]:
-        known = ", ".join(key.id for key in found) or "none"
-        raise _failed(f"There is no key {key_id!r} in {file}; it holds {known}.")
-    _save(file, tuple(
-        key.model_copy(update={"revoked": key.revoked or _now()}) if key.id == key_id else key
-        for key in found
-    ))  # fmt: skip
+    _change(file, lambda found: _without(key_id, found, file))
     _console.print(f"Key {key_id} is revoked. Running routers refuse it within 5 s.", markup=False)
 
 
+def _without(key_id: str, found: tuple[Key, ...], file: str) -> tuple[Key, ...]:
+    if key_id not in [key.id for key in found]:
+        known = ", ".join(key.id for key in found) or "none"
+        raise _failed(f"There is no key {key_id!r} in {file}; it holds {known}.")
+    return tuple(
+        key.model_copy(update={"revoked": key.revoked or _now()}) if key.id == key_id else key
+        for key in found
+    )
+
+
 def _load(file: str) -> tuple[Key, ...]:
+    with _said():
+        return _parsed(open_storage(file).load())
+
+
+def _change(file: str, changed: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> None:
+    """Changes what is there at this moment: another command may be writing too."""
+    with _said():
+        open_storage(file).change(lambda data: written_keys(changed(_parsed(data))))
+
+
+def _parsed(data: bytes | None) -> tuple[Key, ...]:
+    return () if data is None else read_keys(data)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
     try:
-        data = open_storage(file).load()
-        return () if data is None else read_keys(data)
+        yield
     except (KeysInvalid, StorageFailed, ValueError) as err:
-        raise _failed(str(err)) from err
-
-
-def _save(file: str, found: tuple[Key, ...]) -> None:
-    try:
-        open_storage(file).save(written_keys(found))
-    except StorageFailed as err:
         raise _failed(str(err)) from err
 
 

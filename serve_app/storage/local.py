@@ -1,8 +1,10 @@
 """State in a local file that is always whole: the old content or the new, whatever happens."""
 
 import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from serve_app.storage.types import MAX_BYTES, StorageFailed, check_size
@@ -36,6 +38,25 @@ class LocalStorage:
             self._replace(data)
         except OSError as err:
             raise StorageFailed(self._uri, "written", _reason(err), _REMEDY) from err
+
+    def change(self, changed: Callable[[bytes | None], bytes]) -> None:
+        with self._locked():
+            self.save(changed(self.load()))
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Beside the file, which is another one after each save."""
+        path = self._path.with_name(f".{self._path.name}.lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as err:
+            raise StorageFailed(self._uri, "written", _reason(err), _REMEDY) from err
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def _replace(self, data: bytes) -> None:
         # In the same folder, because a rename is atomic only within one file system.

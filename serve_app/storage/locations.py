@@ -6,13 +6,13 @@ from urllib.parse import unquote
 
 from serve_app.storage.local import LocalStorage
 from serve_app.storage.s3 import S3Storage
-from serve_app.storage.types import Storage
+from serve_app.storage.types import SharedStorage
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _FORMS = "'/folder/file', '~/folder/file', 'file:///folder/file' or 's3://bucket/key'"
 
 
-def open_storage(uri: str) -> Storage:
+def open_storage(uri: str) -> SharedStorage:
     """The storage that a URI names; nothing is read or written before `load` or `save`.
 
     >>> open_storage("s3://models/tandem/state").load()

@@ -1,5 +1,6 @@
 """What every place of storage offers, and how it fails."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 MAX_BYTES = 64 * 2**20
@@ -32,6 +33,20 @@ class Storage(Protocol):
 
         Raises:
             StorageFailed: when it cannot be written, or is larger than 64 MiB.
+        """
+
+
+class SharedStorage(Storage, Protocol):
+    """One that several may change at the same time."""
+
+    def change(self, changed: Callable[[bytes | None], bytes]) -> None:
+        """Loads, changes and saves, so that no change of anybody else's in between is lost.
+
+        Args:
+            changed: the new value for the present one; called again where that was replaced.
+
+        Raises:
+            StorageFailed: as `load` and `save`, or when others replace it again and again.
         """
 
 

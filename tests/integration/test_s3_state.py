@@ -48,6 +48,38 @@ def test_a_missing_key_is_no_state_yet(bucket: str) -> None:
     assert open_storage(f"s3://{bucket}/missing").load() is None
 
 
+@pytest.mark.parametrize("before", [None, b"one "])
+def test_a_change_is_made_again_when_somebody_else_was_faster(
+    bucket: str, before: bytes | None
+) -> None:
+    # Given somebody who writes whenever we have just read, three times
+    uri, seen = f"s3://{bucket}/keys", list[bytes | None]()
+    if before is not None:
+        open_storage(uri).save(before)
+
+    def changed(data: bytes | None) -> bytes:
+        seen.append(data)
+        if len(seen) <= 3:
+            open_storage(uri).save((data or b"") + b"theirs ")
+        return (data or b"") + b"ours"
+
+    # When we change it
+    open_storage(uri).change(changed)
+    # Then nothing is lost
+    assert open_storage(uri).load() == (before or b"") + b"theirs theirs theirs ours"
+
+
+def test_who_never_gets_a_turn_is_told(bucket: str) -> None:
+    uri = f"s3://{bucket}/keys"
+
+    def changed(data: bytes | None) -> bytes:
+        open_storage(uri).save((data or b"") + b"theirs ")
+        return b"ours"
+
+    with pytest.raises(StorageFailed, match=r"others replaced it 8 times meanwhile\. Try again"):
+        open_storage(uri).change(changed)
+
+
 def test_a_missing_bucket_says_so(endpoint: str) -> None:
     storage = open_storage("s3://tandem-other/state")
     with pytest.raises(StorageFailed, match=r"could not be read: .*Create the bucket"):

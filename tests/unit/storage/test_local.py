@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,17 @@ def test_more_than_64_mib_is_neither_read_nor_written(tmp_path: Path) -> None:
         storage.load()
     with pytest.raises(StorageFailed, match="could not be written"):
         storage.save(bytes(MAX_BYTES + 1))
+
+
+def test_changes_of_several_at_once_are_all_kept(tmp_path: Path) -> None:
+    # Given eight who each add twenty lines, each with a storage of its own
+    def add(who: int) -> None:
+        for number in range(20):
+            line = f"{who}.{number}\n".encode()
+            LocalStorage(tmp_path / "lines").change(lambda data, line=line: (data or b"") + line)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(8)))
+    # Then no line is lost
+    data = LocalStorage(tmp_path / "lines").load()
+    assert data is not None and len(set(data.split())) == 160
