@@ -20,6 +20,7 @@ from deployments.engine.one_process import OneProcessEngine
 from deployments.engine.profiles import store
 from deployments.engine.refusals import engine_death, error_of
 from deployments.engine.requests import engine_request, probe_request, trace_of
+from deployments.engine.serve_log import kept_log
 from deployments.engine.stats import EngineStats, engine_load
 from deployments.engine.watch import EngineWatch
 from deployments.events import DONE, as_usage, coalesced, sifted, wants_usage
@@ -43,7 +44,8 @@ class TierServer(LLMServer):  # type: ignore[misc]
         began_s = time.monotonic()
         if adapters_folder is not None:
             kwargs["model_downloader"] = partial(FolderLoader, Path(adapters_folder))
-        await super().__init__(llm_config, **kwargs)
+        with kept_log():
+            await super().__init__(llm_config, **kwargs)
         self._replica = serve.get_replica_context().replica_id.unique_id
         scheduler = self._client.vllm_config.scheduler_config
         self._has_priorities = scheduler.policy == "priority"
