@@ -113,6 +113,9 @@ class Faults:
             found = self.alive("engine") or self.alive("replica")
         else:
             found = self.alive(kind)
+        if kind == "node":
+            # One that holds a tier: of another, nobody misses anything.
+            found = [node for node in found if _holds_a_tier(node)] or found
         if kind == "haproxy":
             # Older ones only see their last connections off.
             return max(found, key=lambda process: process.create_time(), default=None)
@@ -152,6 +155,12 @@ async def _slow_down(process: psutil.Process) -> None:
                 await asyncio.sleep(_RUNNING_S)
         finally:
             process.send_signal(signal.SIGCONT)
+
+
+def _holds_a_tier(raylet: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any(_TITLES["replica"].match(_title(child)) for child in raylet.children())
+    return False
 
 
 def _title(process: psutil.Process) -> str:
