@@ -81,8 +81,7 @@ class OutputLengths:
             self._scores.restore(losses)
 
     def _loss(self, key: str, query: LengthQuery, output_tokens: float) -> float:
-        foreseen = self._counts.distribution(key).scored
-        return sum(
-            pinball(output_tokens, min(tokens, query.most), level)
-            for level, tokens in zip(SCORED, foreseen, strict=True)
-        )
+        loss = 0.0
+        for level, tokens in zip(SCORED, self._counts.distribution(key).scored, strict=True):
+            loss += pinball(output_tokens, min(tokens, query.most), level)
+        return loss

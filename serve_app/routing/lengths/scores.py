@@ -68,4 +68,5 @@ def _asked(query: LengthQuery) -> str:
 
 def pinball(actual: float, predicted: float, probability: float) -> float:
     """Loss of a predicted quantile (Koenker and Bassett 1978); the true quantile minimizes it."""
-    return max(probability * (actual - predicted), (probability - 1.0) * (actual - predicted))
+    excess = actual - predicted
+    return probability * excess if excess > 0.0 else (probability - 1.0) * excess
