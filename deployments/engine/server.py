@@ -14,9 +14,9 @@ from ray import serve
 from ray.serve.llm.deployment import LLMServer
 
 from deployments.adapters import FolderLoader, UnfitAdapter, UnknownAdapter
+from deployments.engine.bounded_structures import BoundedStructuresEngine
 from deployments.engine.facts import engine_facts
 from deployments.engine.measure import measure
-from deployments.engine.one_process import OneProcessEngine
 from deployments.engine.profiles import store
 from deployments.engine.refusals import engine_death, error_of
 from deployments.engine.requests import engine_request, probe_request, trace_of
@@ -35,7 +35,7 @@ class TierServer(LLMServer):  # type: ignore[misc]
     and every generator here is closed with the one around it.
     """
 
-    _default_engine_cls = OneProcessEngine
+    _default_engine_cls = BoundedStructuresEngine
 
     # Serve awaits an async constructor; that is how the engine is up before the replica is.
     async def __init__(  # type: ignore[misc]
