@@ -1,6 +1,6 @@
 """A third real engine is added to models.local.yaml while people ask: nobody is turned away.
 
-Takes six minutes on two cores.
+Takes four to six minutes on two cores.
 """
 
 import asyncio
