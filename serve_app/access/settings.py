@@ -71,6 +71,15 @@ class InputConfig(Strict):
     max_schema_bytes: int = Field(
         65_536, ge=256, description="Largest JSON schema, grammar or list of choices."
     )
+    max_choices: int = Field(
+        1000, ge=1, description="Most choices of a reply, or values of one `enum` of a schema."
+    )
+    max_properties: int = Field(
+        400,
+        ge=1,
+        description="Most properties of one object of a schema. Engines give up where a reply has "
+        "thousands of ways to go on.",
+    )
     max_pattern_length: int = Field(1024, ge=16, description="Longest regular expression.")
     max_repetitions: int = Field(
         10_000,

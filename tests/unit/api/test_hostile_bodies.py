@@ -118,6 +118,15 @@ def test_every_form_of_prompt_is_taken(prompt: Any) -> None:
     assert parsed("completions", prompt=prompt).ask.body["prompt"] == prompt
 
 
+def test_a_thousand_choices_are_taken_and_no_more() -> None:
+    choices = [f"choice {number}" for number in range(1_001)]
+    assert parsed(guided_choice=choices[:-1])
+    with pytest.raises(
+        InvalidRequest, match=r"has 1001 choices; the limit is 1000 \(input\.max_ch"
+    ):
+        parsed(structured_outputs={"choice": choices})
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
@@ -141,6 +150,12 @@ def test_a_pattern_that_explodes_is_refused(field: str, pattern: str) -> None:
         {"patternProperties": {"(a{1000}){1000}": {}}},
         {"$ref": "http://169.254.169.254/"},
         {"enum": ["x" * 70_000]},
+        {"enum": list(range(1_001))},
+        {"items": {"properties": {f"p{number}": {} for number in range(401)}}},
+        {
+            "default": {"properties": {f"p{number}": {} for number in range(401)}},
+            "$ref": "#/default",
+        },
         {"maxItems": "many"},
         "not json",
         {"default": {"pattern": "(a{1000}){1000}"}, "$ref": "#/default"},

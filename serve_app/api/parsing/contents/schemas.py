@@ -49,6 +49,15 @@ def require_size(value: Any, name: str, limits: InputConfig) -> None:
         )
 
 
+def require_number(value: Any, name: str, what: str, most: int, limit: str) -> None:
+    """Refuses a list or an object of more than `most`; `limit` is the key that says so."""
+    if isinstance(value, list | dict) and len(value) > most:
+        raise InvalidRequest(
+            f"{name}: has {len(value)} {what}; the limit is {most} ({limit}). Leave some out.",
+            param=name,
+        )
+
+
 class _Schema:
     """Walks one schema, each part once."""
 
@@ -99,6 +108,7 @@ class _Schema:
         patterns = keywords.get("patternProperties")
         for pattern in patterns if isinstance(patterns, dict) else ():
             require_pattern(pattern, f"{self._name}: patternProperties", self._limits)
+        self._require_few(keywords)
         reference = keywords.get("$ref")
         if reference is not None and not (isinstance(reference, str) and reference[:1] == "#"):
             raise self._refused(
@@ -112,6 +122,17 @@ class _Schema:
                 "(input.max_repetitions). Leave it out or lower it."
             )
         return bound
+
+    def _require_few(self, keywords: dict[str, Any]) -> None:
+        name, limits = self._name, self._limits
+        require_number(
+            keywords.get("properties"), f"{name}: properties", "entries", limits.max_properties,
+            "input.max_properties",
+        )  # fmt: skip
+        require_number(
+            keywords.get("enum"), f"{name}: enum", "values", limits.max_choices,
+            "input.max_choices",
+        )  # fmt: skip
 
     def _bound(self, value: Any, keyword: str) -> int:
         if value is None:
@@ -149,5 +170,5 @@ def _plausible(part: dict[str, Any]) -> dict[str, Any]:
         name: value for name, value in part.items()
         if (name in ("pattern", "$ref") and isinstance(value, str))
         or (name in _BOUNDS and type(value) in (int, float) and value >= 0)
-        or name == "patternProperties"
+        or name in ("patternProperties", "properties", "enum")
     }  # fmt: skip

@@ -8,7 +8,11 @@ from typing import Any
 
 from serve_app.access.settings import InputConfig
 from serve_app.api.parsing.contents.patterns import require_pattern
-from serve_app.api.parsing.contents.schemas import require_schema, require_size
+from serve_app.api.parsing.contents.schemas import (
+    require_number,
+    require_schema,
+    require_size,
+)
 from serve_app.api.parsing.fields import invalid, listed, mapping
 from serve_app.errors import InvalidRequest
 
@@ -42,6 +46,7 @@ def _require_one(name: str, value: Any, limits: InputConfig) -> None:
     elif kind == "choice":
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
             raise invalid(name, "a list of texts", value)
+        require_number(value, name, "choices", limits.max_choices, "input.max_choices")
         require_size(value, name, limits)
     else:
         require_size(value, name, limits)
