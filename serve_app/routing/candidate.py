@@ -196,20 +196,21 @@ class Candidate:
         return self._length
 
     def _under(self, load: TierLoad) -> Forecast:
-        expected_tokens = self._whole_length.mean
+        request, view, whole = self.request, self.view, self._whole_length
+        prompt_tokens, expected_tokens = request.prompt_tokens[view.tier], whole.mean
         raw = predict(
-            self.view.profile,
+            view.profile,
             load,
-            prompt_tokens=self.prompt_tokens,
+            prompt_tokens=prompt_tokens,
             output_tokens=expected_tokens,
-            sequences=self.request.sequences,
-            max_num_seqs=self.view.max_num_seqs,
+            sequences=request.sequences,
+            max_num_seqs=view.max_num_seqs,
         )
         return Forecast.of(
             raw,
-            self.length,
+            whole if self.fitted_tokens is None else self.length,
             self.knowledge,
-            prompt_tokens=self.prompt_tokens,
+            prompt_tokens=prompt_tokens,
             expected_tokens=expected_tokens,
         )
 

@@ -1,8 +1,7 @@
 """What was decided about a request, and what it was decided between. Data."""
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Literal
 
 from serve_app.routing.candidate import Candidate
@@ -14,8 +13,8 @@ Reason = Literal[
 ]  # fmt: skip
 
 
-# Without slots for its cached property.
-@dataclass(frozen=True)
+# Never changed, but not frozen, and what is worked out is kept by hand; see `Candidate`.
+@dataclass(slots=True)
 class Decision:
     """Which tier answers and why; `selected` is None when none should now.
 
@@ -31,24 +30,27 @@ class Decision:
     is_exploration: bool = False
     fitted_max_tokens: int | None = None
     insured: Candidate | None = None
+    _wanted: tuple[Candidate | None] | None = field(default=None, init=False, repr=False)
 
     @property
     def eligible(self) -> tuple[Candidate, ...]:
         return tuple(candidate for candidate in self.candidates if candidate.excluded is None)
 
-    @cached_property
+    @property
     def wanted(self) -> Candidate | None:
         """The best that an idle machine would allow; the selected one when it is that.
 
         Worked out when somebody asks, which can wait until the request is on its way.
         """
-        selected = self.selected
-        least = selected.quality if selected is not None and selected.is_feasible else -math.inf
-        better = [
-            c for c in self.candidates
-            if c.quality > least and not c.is_feasible and c.is_feasible_when_idle
-        ]  # fmt: skip
-        return max(better, key=lambda c: c.quality, default=selected)
+        if self._wanted is None:
+            selected = self.selected
+            least = selected.quality if selected is not None and selected.is_feasible else -math.inf
+            better = [
+                c for c in self.candidates
+                if c.quality > least and not c.is_feasible and c.is_feasible_when_idle
+            ]  # fmt: skip
+            self._wanted = (max(better, key=lambda c: c.quality, default=selected),)
+        return self._wanted[0]
 
     @property
     def is_degraded_for_capacity(self) -> bool:

@@ -76,6 +76,8 @@ def _best(feasible: list[Candidate]) -> Candidate:
 
     Without that, a tier at the edge of its capacity would win and lose every other request.
     """
+    if len(feasible) == 1:
+        return feasible[0]
     candidates = [c for c in feasible if _is_clear(c)] or feasible
     is_busy = max(candidate.fill for candidate in candidates) >= _BUSY_FILL
     direction = -1.0 if is_busy else 1.0

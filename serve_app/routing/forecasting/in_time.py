@@ -58,15 +58,20 @@ class InTime:
         An error between 0 and 1 spread, or between 1 and 3.3, is taken for the one, then for the
         other. That is most often enough to tell whether a tier is feasible.
         """
-        within, shifted_s = self.length.share_within, self.limit_s + self.shift_s
+        length, shifted_s = self.length, self.limit_s + self.shift_s
         before_s, step_s = self._line()
-        margin = math.exp(self.spread)
+        margin = math.exp(_SURE * self.spread)
+        sure_tokens = (shifted_s / margin - before_s) / step_s
+        if sure_tokens >= length.most:
+            return 1.0, 1.0
+        possible_tokens = (shifted_s * margin - before_s) / step_s
+        if possible_tokens < length.least:
+            return 0.0, 0.0
+        within, margin = length.share_within, math.exp(self.spread)
+        sure, possible = within(sure_tokens), within(possible_tokens)
         early = within((shifted_s / margin - before_s) / step_s)
         punctual = within((shifted_s - before_s) / step_s)
         late = within((shifted_s * margin - before_s) / step_s)
-        margin = math.exp(_SURE * self.spread)
-        sure = within((shifted_s / margin - before_s) / step_s)
-        possible = within((shifted_s * margin - before_s) / step_s)
         return (
             _FAR * (sure + late) + _NEAR * (early + punctual),
             _FAR * (early + possible) + _NEAR * (punctual + late),

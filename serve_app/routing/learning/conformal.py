@@ -11,9 +11,8 @@ range / (gain * observations), for any sequence of scores.
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from operator import add
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -113,13 +112,9 @@ class GroupOffsets(NamedTuple):
         """The map for a request of these groups."""
         by_group, now = self.by_group, self.num_observed
         known = [by_group[group].present(now) for group in groups if group in by_group]
-        if not known:
-            return Recalibration()
         # Levels are tracked apart and may cross for a while. The running maximum, not the sorted
         # order: each level must feel its own misses, or two that have changed places stay there.
-        scores: Iterable[float] = _TARGETS
-        for offsets in known:
-            scores = map(add, scores, offsets)
+        scores = map(sum, zip(_TARGETS, *known, strict=True))
         return Recalibration(tuple(accumulate(scores, max)))
 
 
