@@ -27,7 +27,7 @@ def an_object(count: int, value: dict[str, Any]) -> dict[str, Any]:
 HOSTILE: dict[str, dict[str, Any]] = {
     "nested repetition": {"regex": r"((((a+)+)+)+)+b"},
     "words, many times": {"regex": r"(\w+\s?){5000}"},
-    "alternatives that overlap": {"regex": r"(\w|\w\w|\w\w\w){3000}"},
+    "alternatives that overlap": {"regex": r"(\w|\w\w|\w\w\w){1500}"},
     "bounded in bounded in bounded": {"regex": "(([a-z]{0,20}){0,20}){0,20}"},
     "all optional": {"regex": "a?" * 500},
     "everything but": {"regex": "[^a]*" * 200},
@@ -95,5 +95,5 @@ async def test_a_structure_that_explodes_holds_up_neither_the_engine_nor_others(
     got = await hostile
     print(f"{got.status_code} after {time.monotonic() - began_s:.1f} s, "
           f"three others after {others_s:.1f} s: {got.text[:150]}")  # fmt: skip
-    assert got.json().keys() & {"choices", "error"}
+    assert got.status_code in (200, 400)
     assert engines(instance) == before
