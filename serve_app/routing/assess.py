@@ -7,9 +7,11 @@ from serve_app.routing.types import RoutingRequest, TierView
 
 def assess(request: RoutingRequest, view: TierView, objective: Objective) -> Candidate:
     """One tier as a candidate for the request."""
+    query = request.length_query(request.prompt_tokens[view.tier], view.context_tokens)
     return Candidate(
         request,
         view,
+        view.lengths.reply(query),
         objective,
         view.calibrator.knowledge(trust=view.trust),
         view.quality_for(request.task),

@@ -8,7 +8,7 @@ from serve_app.config import Objective
 from serve_app.routing.forecasting.forecast import Forecast
 from serve_app.routing.latency import IDLE, ReplyTime, TierLoad, predict
 from serve_app.routing.learning.knowledge import Knowledge
-from serve_app.routing.lengths.reply import LengthQuery, ReplyLength
+from serve_app.routing.lengths.reply import ReplyLength
 from serve_app.routing.types import RoutingRequest, Slo, TierView
 
 Exclusion = Literal[
@@ -25,19 +25,21 @@ class Candidate:
     Most of that is worked out when somebody asks for it: of a tier that could not be selected
     anyway, nobody does before the request is on its way.
 
-    quality: of this tier for this task. price_per_work_s: of its capacity, in quality.
-    fitted_tokens: where the reply was cut until the SLO is met with the asked attainment.
+    whole_length: of the reply, before anything was cut; looked up at once, because each later
+    reply changes what is counted. quality: of this tier for this task. price_per_work_s: of its
+    capacity, in quality. fitted_tokens: where the reply was cut until the SLO is met with the
+    asked attainment.
     """
 
     request: RoutingRequest
     view: TierView
+    whole_length: ReplyLength
     objective: Objective
     knowledge: Knowledge
     quality: float
     price_per_work_s: float
     excluded: Exclusion | None
     fitted_tokens: int | None = None
-    _length: ReplyLength | None = field(default=None, init=False, repr=False)
     _forecast: Forecast | None = field(default=None, init=False, repr=False)
     _idle: Forecast | None = field(default=None, init=False, repr=False)
     _probability: float | None = field(default=None, init=False, repr=False)
@@ -65,7 +67,7 @@ class Candidate:
     @property
     def length(self) -> ReplyLength:
         """Of the reply."""
-        whole = self._whole_length
+        whole = self.whole_length
         return whole if self.fitted_tokens is None else whole.capped(self.fitted_tokens)
 
     @property
@@ -132,7 +134,10 @@ class Candidate:
     @property
     def length_evidence(self) -> float:
         """Replies that the expected length rests on; the caller's own fixed one needs none."""
-        return math.inf if self.length.is_fixed else self.view.lengths.evidence(self._query)
+        if self.length.is_fixed:
+            return math.inf
+        query = self.request.length_query(self.prompt_tokens, self.view.context_tokens)
+        return self.view.lengths.evidence(query)
 
     @property
     def e2e_s(self) -> float:
@@ -184,19 +189,8 @@ class Candidate:
         left_s = self.slo.e2e_ms / 1000 - self.request.elapsed_s
         return self.idle.largest_output_tokens(left_s, self.slo.attainment)
 
-    @property
-    def _query(self) -> LengthQuery:
-        return self.request.length_query(self.prompt_tokens, self.view.context_tokens)
-
-    @property
-    def _whole_length(self) -> ReplyLength:
-        """Before anything was cut."""
-        if self._length is None:
-            self._length = self.view.lengths.reply(self._query)
-        return self._length
-
     def _under(self, load: TierLoad) -> Forecast:
-        request, view, whole = self.request, self.view, self._whole_length
+        request, view, whole = self.request, self.view, self.whole_length
         prompt_tokens, expected_tokens = request.prompt_tokens[view.tier], whole.mean
         raw = predict(
             view.profile,

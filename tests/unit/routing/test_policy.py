@@ -336,3 +336,18 @@ def test_a_tier_kept_out_by_its_load_is_named_as_wanted() -> None:
     decision = decide(a_request(slo_e2e_ms=6000), a_view(), a_large_view(load=busy()))
     assert decision.wanted is not None and decision.wanted.tier == "large"
     assert decision.is_degraded_for_capacity
+
+
+def test_what_a_tier_was_believed_to_do_is_not_changed_by_later_replies() -> None:
+    # Given a decision in which the small tier was not even asked
+    lengths = OutputLengths(100)
+    views = a_view(lengths=lengths), a_large_view()
+    request = a_request(slo_e2e_ms=60_000, max_tokens=None, is_length_fixed=False)
+    decision, again = decide(request, *views), decide(request, *views)
+    believed = [candidate.output_tokens for candidate in again.candidates]
+    # When many long replies follow
+    for _ in range(100):
+        lengths.observe(LengthQuery("default", 512, None, 1, 4000), 3000)
+    # Then it is explained by what was known then
+    assert [candidate.output_tokens for candidate in decision.candidates] == believed
+    assert decide(request, *views).candidates[0].output_tokens > 2 * believed[0]
