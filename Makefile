@@ -6,7 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 PIP_AUDIT_VERSION := 2.10.1
-LOCK := $(BIN)/uv pip compile -q --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
 .PHONY: help up down test lint format audit venv lock clean
@@ -33,8 +32,10 @@ format: venv ## rewrite the code in our style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Without the hashes: pip-audit wants either all of them or none, and torch's CPU build has none.
 audit: | $(BIN)/uv ## known vulnerabilities of the pinned packages (asks the package index)
-	$(BIN)/uv tool run --from pip-audit==$(PIP_AUDIT_VERSION) pip-audit --strict --no-deps --disable-pip -r requirements/cpu.txt
+	sed -nE 's/^([^ ]+==[^ ]+).*/\1/p' requirements/cpu.txt >$(VENV)/pins.txt
+	$(BIN)/uv tool run --from pip-audit==$(PIP_AUDIT_VERSION) pip-audit --strict --no-deps --disable-pip -r $(VENV)/pins.txt
 
 venv: $(VENV)/installed ## the environment that all of it runs in
 
@@ -48,19 +49,8 @@ $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
-# The CPU build of torch is found as requirements/sync.sh finds it; the GPU set must not see it.
-lock: | $(BIN)/uv ## pin the newest versions that fit; commit the result
-	UV_FIND_LINKS="$(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))" $(LOCK) --upgrade pyproject.toml requirements/cpu.in \
-		--extra cpu --extra bench --extra dev --overrides requirements/cpu-overrides.txt -o requirements/cpu.txt
-	UV_FIND_LINKS="$(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))" $(LOCK) --upgrade requirements/quantize.in \
-		--overrides requirements/cpu-overrides.txt -o requirements/quantize.txt
-	UV_FIND_LINKS="$(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))" $(LOCK) --upgrade requirements/autoawq.in \
-		--overrides requirements/cpu-overrides.txt -o requirements/autoawq.txt
-	for name in quantize autoawq; do \
-		sed 's/+cpu//' requirements/$$name.in | $(LOCK) --upgrade - --python-platform x86_64-manylinux_2_28 \
-			--overrides requirements/cpu-overrides.txt -o requirements/$$name-gpu.txt; done
-	$(LOCK) --upgrade pyproject.toml requirements/gpu.in --python-platform x86_64-manylinux_2_28 \
-		--extra gpu --extra bench --extra dev -o requirements/gpu.txt
+lock: | $(BIN)/uv ## pin the newest versions that fit, with their hashes; commit the result
+	UV=$(BIN)/uv requirements/lock.sh --upgrade
 
 clean: down ## stop, and remove the environment and what tools left (not the models in ~/.cache/tandem)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build *.egg-info

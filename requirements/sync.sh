@@ -1,8 +1,9 @@
 #!/bin/sh
-# Makes the environment of PYTHON hold exactly the pins in LOCK:
+# Makes the environment of PYTHON hold exactly the pins in LOCK,
 #   UV=path/to/uv requirements/sync.sh PYTHON LOCK
-# uv does not read pip's settings: where pip was told of an index or of a folder of wheels, uv is
-# told the same. The CPU build of torch comes from such a folder, or else from PyTorch's own index.
+# whose hashes uv checks where there are some. uv does not read pip's settings: where pip was told of
+# an index or of a folder of wheels, uv is told the same. The CPU build of torch comes from such a
+# folder, or else from PyTorch's own index.
 set -eu
 python=$1
 lock=$2
