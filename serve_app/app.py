@@ -15,8 +15,8 @@ from serve_app.access.counters import Counters
 from serve_app.access.settings import with_safe_weights
 from serve_app.api.door.cluster import listening_host
 from serve_app.api.ingress import Router
-from serve_app.check.capacity import accelerators_per_replica, missing_resources
-from serve_app.check.sizing import size_tier
+from serve_app.check.tier.capacity import accelerators_per_replica, missing_resources
+from serve_app.check.tier.sizing import size_tier
 from serve_app.config import AppConfig
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.facts import TierSettings

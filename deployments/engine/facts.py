@@ -6,7 +6,7 @@ import os
 import platform
 from typing import Any
 
-from deployments.engine.profiles import stored
+from deployments.engine.speed.profiles import stored
 from deployments.messages import TierFacts
 
 

@@ -14,13 +14,13 @@ from ray import serve
 from ray.serve.llm.deployment import LLMServer
 
 from deployments.adapters import FolderLoader, UnfitAdapter, UnknownAdapter
-from deployments.engine.bounded_structures import BoundedStructuresEngine
 from deployments.engine.facts import engine_facts
-from deployments.engine.measure import measure
-from deployments.engine.profiles import store
 from deployments.engine.refusals import engine_death, error_of
 from deployments.engine.requests import engine_request, probe_request, trace_of
-from deployments.engine.serve_log import kept_log
+from deployments.engine.speed.measure import measure
+from deployments.engine.speed.profiles import store
+from deployments.engine.start.bounded_structures import BoundedStructuresEngine
+from deployments.engine.start.serve_log import kept_log
 from deployments.engine.stats import EngineStats, engine_load
 from deployments.engine.watch import EngineWatch
 from deployments.events import DONE, as_usage, coalesced, sifted, wants_usage

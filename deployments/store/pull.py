@@ -156,7 +156,7 @@ def _is_good(part: Path, piece: Piece, on_bytes: OnBytes) -> bool:
     """Reads the piece back, from memory when it was written just now."""
     digest = hashlib.sha256()
     try:
-        with Window.reading(part / piece.file, piece.offset, piece.num_bytes) as window:
+        with Window.of(part / piece.file, piece.offset, piece.num_bytes) as window:
             while block := window.read(_BLOCK_BYTES):
                 digest.update(block)
                 on_bytes(len(block))

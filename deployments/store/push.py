@@ -3,7 +3,7 @@
 Objects first, the manifest last: whoever reads the place meanwhile gets the model published before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +51,18 @@ def push(
         StoreFailed: the folder has no files, or the place refuses.
     """
     folder_bytes = sum(path.stat().st_size for path in model_files(folder))
-    manifest = make_manifest(folder, piece_bytes, start_phase("hashing", folder_bytes))
-    published = published_manifest(place)
-    there = {} if is_overwriting else place.sizes()
+    on_hashed = start_phase("hashing", folder_bytes)
+    with ThreadPoolExecutor(1) as ahead:
+        found = ahead.submit(_found, place, is_overwriting)
+
+        def hashed(num_bytes: int) -> None:
+            if found.done():
+                # A place that refuses ends the hashing: of a large model it takes minutes.
+                found.result()
+            on_hashed(num_bytes)
+
+        manifest = make_manifest(folder, piece_bytes, hashed)
+        published, there = found.result()
     missing = [p for p in manifest.pieces if there.get(p.key) != p.num_bytes]
     # A model that changed a little is sent a little: the rest is copied where it lies.
     old = (
@@ -76,6 +85,12 @@ def push(
     if is_overwriting or published != manifest:
         place.write(MANIFEST, manifest.to_json())
     return Pushed(manifest, sum(p.num_bytes for p in sent), sum(p.num_bytes for p in copied))
+
+
+def _found(place: Place, is_overwriting: bool) -> tuple[Manifest | None, Mapping[str, int]]:
+    """What was published there, and the bytes of each object that need not be sent again."""
+    published = published_manifest(place)
+    return published, {} if is_overwriting else place.sizes()
 
 
 def published_manifest(place: Place) -> Manifest | None:

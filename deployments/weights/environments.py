@@ -46,8 +46,23 @@ def pinned_environment(
 
 def pins_of(name: str) -> Path:
     """The pins `NAME.txt`, or `NAME-gpu.txt` on a machine with an NVIDIA driver."""
-    has_gpu = shutil.which("nvidia-smi") is not None
-    return REQUIREMENTS / (f"{name}-gpu.txt" if has_gpu else f"{name}.txt")
+    return REQUIREMENTS / (f"{name}-gpu.txt" if has_gpu() else f"{name}.txt")
+
+
+def pinned_release(pins: Path, package: str) -> str:
+    """The release of a package that pins name.
+
+    >>> pinned_release(REQUIREMENTS / "awscli.txt", "awscli")
+    '1.46.3'
+    """
+    entries = (line.split() for line in pins.read_text().splitlines())
+    names = (entry[0].partition("==") for entry in entries if entry)
+    return next(release for name, _, release in names if name == package)
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA driver."""
+    return shutil.which("nvidia-smi") is not None
 
 
 def installer() -> Path:

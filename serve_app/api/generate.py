@@ -92,7 +92,7 @@ async def _generate(request: Request, endpoint: Endpoint) -> Response:
     if parsed.ask.is_streamed:
         return await _streamed(request, service, parsed, visit)
     with visit.closing_on_error():
-        reply, record = await service.dispatcher.complete(parsed.ask)
+        reply, record = await service.dispatcher.complete(parsed.ask, visit.begun)
     visit.close(record)
     payload = reply["body"]
     if parsed.service_tier is not None:
@@ -102,7 +102,8 @@ async def _generate(request: Request, endpoint: Endpoint) -> Response:
 
 async def _streamed(request: Request, service: Service, parsed: Parsed, visit: Visit) -> Response:
     stream = cast(
-        AsyncGenerator[RequestRecord | bytes, None], service.dispatcher.stream(parsed.ask)
+        AsyncGenerator[RequestRecord | bytes, None],
+        service.dispatcher.stream(parsed.ask, visit.begun),
     )
     with visit.closing_on_error():
         try:

@@ -24,9 +24,10 @@ from serve_app.api.memory import Memory
 from serve_app.api.service import Service
 from serve_app.config import AppConfig, RoutingConfig, TelemetryConfig
 from serve_app.dispatch.dispatcher import Dispatcher
-from serve_app.fellow_routers import FellowRouters
 from serve_app.haproxy.settings import lost_aborts_warning
-from serve_app.readiness import Readiness
+from serve_app.ray_serve.fellow_routers import FellowRouters
+from serve_app.ray_serve.readiness import Readiness
+from serve_app.ray_serve.tiers import HandleTier
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.facts import TierSettings
 from serve_app.routing.live.state import TierState
@@ -36,7 +37,6 @@ from serve_app.telemetry.decision_log import DecisionLog
 from serve_app.telemetry.metrics import Metrics
 from serve_app.telemetry.recorder import Recorder
 from serve_app.telemetry.tracing import tracer
-from serve_app.tiers import HandleTier
 
 log = logging.getLogger("ray.serve.tandem")
 

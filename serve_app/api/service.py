@@ -10,7 +10,7 @@ from serve_app.api.door.visits import Visits
 from serve_app.api.memory import Memory
 from serve_app.config import AppConfig
 from serve_app.dispatch.dispatcher import Dispatcher
-from serve_app.readiness import Readiness
+from serve_app.ray_serve.readiness import Readiness
 from serve_app.routing.live.state import TierState
 from serve_app.telemetry.recorder import Recorder
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import orjson
 
 _END_OF_HEAD = b"\r\n\r\n"
+_CLOSES = b"\r\nconnection: close"
 # The first event of a chat stream has empty content: it is no token yet.
 _CONTENT = re.compile(rb'"(?:content|text)":\s?"[^"]')
 
@@ -181,5 +182,8 @@ class Connection(asyncio.Protocol):
         assert self._waiting is not None and self._status is not None
         e2e_s = time.perf_counter() - self._sent_at_s
         reply = Exchange(self._status, bytes(self._body), self._first_token_s, e2e_s, self._head)
+        if _CLOSES in self._head.lower():
+            # As HAProxy says before a reload; another request would be sent in vain.
+            self.close()
         if not self._waiting.done():
             self._waiting.set_result(reply)

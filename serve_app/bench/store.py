@@ -64,6 +64,8 @@ def synthetic_model(folder: Path, num_bytes: int) -> Path:
             left = num_bytes // SHARDS
             while left:
                 left -= file.write(os.urandom(min(_BLOCK_BYTES, left)))
+    # Else the first transfer shares the disk with what is still being written.
+    os.sync()
     return folder
 
 

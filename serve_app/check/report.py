@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from serve_app.check.document import Finding, Path, Severity
-from serve_app.check.serve_file import CheckedFile
-from serve_app.check.sizing import (
+from serve_app.check.file.document import Finding, Path, Severity
+from serve_app.check.file.serve_file import CheckedFile
+from serve_app.check.tier.sizing import (
     SEQUENCE_TOKENS,
     ClassVerdict,
     TierSize,

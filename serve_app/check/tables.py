@@ -3,9 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
-from serve_app.check.document import Finding
+from serve_app.check.file.document import Finding
 from serve_app.check.report import Report
-from serve_app.check.sizing import PROMPT_TOKENS, SEQUENCE_TOKENS
+from serve_app.check.tier.sizing import PROMPT_TOKENS, SEQUENCE_TOKENS
 
 
 def show(report: Report, console: Console) -> None:

@@ -25,6 +25,13 @@ from serve_app.routing.live.state import TierState
 from serve_app.telemetry.recorder import Recorder
 from serve_app.telemetry.records import RequestRecord
 
+Begun = Callable[[RequestRecord], None]
+"""Told of a request's record when it begins."""
+
+
+def _noted_by_nobody(record: RequestRecord) -> None:
+    """Whoever asks learns of it with the reply."""
+
 
 async def _tell_nobody(content: str, replicas: Collection[str]) -> None:
     """There is one router only."""
@@ -82,14 +89,21 @@ class Dispatcher:
         """
         return await self._routes.decide(ask)
 
-    async def complete(self, ask: Ask) -> tuple[Reply, RequestRecord]:
+    async def complete(
+        self, ask: Ask, begun: Begun = _noted_by_nobody
+    ) -> tuple[Reply, RequestRecord]:
         """Answers an unstreamed ask, on another replica or tier where the first one fails.
+
+        Args:
+            begun: told of the record at once, which says what was used also where nothing is
+                returned.
 
         Raises:
             TandemError: as the tree in `serve_app.errors` says.
             asyncio.CancelledError: the caller is gone; the engine has been told.
         """
         with self._recorder.request(ask) as record:
+            begun(record)
             journey = self._journey(ask)
             while True:
                 attempt = await self._routes.next(ask, record, journey)
@@ -98,13 +112,16 @@ class Dispatcher:
                 except TandemError as error:
                     await self._failed(attempt, error)
 
-    async def stream(self, ask: Ask) -> AsyncIterator[RequestRecord | bytes]:
+    async def stream(
+        self, ask: Ask, begun: Begun = _noted_by_nobody
+    ) -> AsyncIterator[RequestRecord | bytes]:
         """Answers a streamed ask: its record once the first token is there, then events.
 
         An error before the first token is raised in front of the record, so the caller can still
         answer with a status. A stream whose engine fails is continued by another one.
         """
         with self._recorder.request(ask) as record:
+            begun(record)
             journey, transcript = self._journey(ask), Transcript(ask)
             part = Continued(ask, transcript)
             while True:

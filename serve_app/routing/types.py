@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serve_app.config import Chain
-from serve_app.routing.calibration import Calibrator
 from serve_app.routing.latency import LatencyProfile, TierLoad
+from serve_app.routing.learning.calibration import Calibrator
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.prices import ShadowPrice

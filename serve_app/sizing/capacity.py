@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from deployments.engine.measure import line
+from deployments.engine.speed.measure import line
 from serve_app.routing.latency import LatencyProfile
 from serve_app.simulator.fleet.tier import SimulatedTier
 from serve_app.simulator.trace import Request

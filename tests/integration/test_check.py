@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deployments.schemas import engine
-from serve_app.check.serve_file import CheckedFile, check_text
+from serve_app.check.file.serve_file import CheckedFile, check_text
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -4,8 +4,8 @@ from typing import Any
 
 from serve_app.asks import Ask
 from serve_app.config import AppConfig
-from serve_app.routing.calibration import Calibrator
 from serve_app.routing.latency import IDLE, LatencyProfile, TierLoad
+from serve_app.routing.learning.calibration import Calibrator
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.types import RoutingRequest, Slo, TierView

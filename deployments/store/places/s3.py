@@ -14,12 +14,10 @@ from typing import Any, BinaryIO
 from deployments.store.places.folder import wrong_size
 from deployments.store.places.s3_errors import code_of, failing, remedy_for
 from deployments.store.places.types import OnBytes, StoreFailed
-from deployments.store.places.window import Window
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 60
 _ATTEMPTS = 5
-# A part that is sent waits in memory until its turn; one that is fetched does not.
 _SENT_PART_BYTES = 16 * 2**20
 _FETCHED_PART_BYTES = 32 * 2**20
 # Requests at once, over all files; 20 fill 25 Gbit/s from S3, where one brings some 90 MB/s.
@@ -69,10 +67,11 @@ class S3Place:
 
     def upload(self, file: Path, offset: int, num_bytes: int, key: str, on_bytes: OnBytes) -> None:
         subscriber = _subscriber(num_bytes, on_bytes)
-        with failing(self.uri, "written"), Window.reading(file, offset, num_bytes) as window:
-            self._sending.upload(
-                window, self._bucket, self._prefix + key, subscribers=[subscriber]
-            ).result()
+        with (
+            failing(self.uri, "written"),
+            self._runs.named(self._prefix + key, file, offset, num_bytes) as run,
+        ):
+            self._sending.upload(run, self._bucket, run, subscribers=[subscriber]).result()
 
     def download(self, key: str, num_bytes: int, target: BinaryIO, on_bytes: OnBytes) -> None:
         with failing(self.uri, "read"):
@@ -148,14 +147,20 @@ class S3Place:
         return boto3.session.Session().client("s3", config=config)
 
     @cached_property
+    def _runs(self) -> Any:
+        from deployments.store.places.runs import Runs
+
+        return Runs()
+
+    @cached_property
     def _sending(self) -> Any:
-        return self._transfers(_SENT_PART_BYTES)
+        return self._transfers(_SENT_PART_BYTES, self._runs)
 
     @cached_property
     def _fetching(self) -> Any:
         return self._transfers(_FETCHED_PART_BYTES)
 
-    def _transfers(self, part_bytes: int) -> Any:
+    def _transfers(self, part_bytes: int, osutil: Any = None) -> Any:
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
         config = TransferConfig(
@@ -164,10 +169,10 @@ class S3Place:
             max_concurrency=_REQUESTS,
             io_chunksize=2**20,
             max_bandwidth=self._max_bytes_per_s,
-            # The other one, where it is chosen, takes no file objects that are windows.
+            # The other one, where it is chosen, opens files by itself and knows no runs.
             preferred_transfer_client="classic",
         )
-        return create_transfer_manager(self._client, config)
+        return create_transfer_manager(self._client, config, osutil)
 
 
 def _subscriber(num_bytes: int, on_bytes: OnBytes, etag: str | None = None) -> Any:

@@ -2,8 +2,6 @@
 
 import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +9,30 @@ from typing import Any
 class Window(io.RawIOBase):
     """Reads and writes `num_bytes` of an open file from `offset` on, seekable within them.
 
-    >>> with Window.reading(path, 1024, 4096) as window:
+    >>> with Window.of(path, 1024, 4096) as window:
     ...     window.read(10)
+
+    Args:
+        is_owner: it closes the handle when it is closed.
     """
 
-    def __init__(self, handle: int, offset: int, num_bytes: int) -> None:
+    def __init__(self, handle: int, offset: int, num_bytes: int, *, is_owner: bool = False) -> None:
         super().__init__()
         self._handle = handle
         self._offset = offset
         self._num_bytes = num_bytes
+        self._is_owner = is_owner
         self._position = 0
 
     @classmethod
-    @contextmanager
-    def reading(cls, file: Path, offset: int, num_bytes: int) -> "Iterator[Window]":
-        """A window on a file that is opened for it."""
-        handle = os.open(file, os.O_RDONLY)
-        try:
-            yield cls(handle, offset, num_bytes)
-        finally:
-            os.close(handle)
+    def of(cls, file: Path, offset: int, num_bytes: int) -> "Window":
+        """A window to read through, on a file that is opened for it."""
+        return cls(os.open(file, os.O_RDONLY), offset, num_bytes, is_owner=True)
+
+    def close(self) -> None:
+        if self._is_owner and not self.closed:
+            os.close(self._handle)
+        super().close()
 
     def readable(self) -> bool:
         return True

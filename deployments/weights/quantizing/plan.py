@@ -117,5 +117,19 @@ def refuse_unfit_group(plan: Plan, input_sizes: set[int]) -> None:
         )
 
 
+def refuse_without_kernel(plan: Plan, *, has_gpu: bool) -> None:
+    """
+    Raises:
+        UnfitPlan: this machine's engine could not run the result, so nothing would judge it.
+    """
+    # vLLM 0.32's CPU kernel takes AWQ's zero points in groups only, and dies of others.
+    if plan.method == Method.awq and plan.group_size == PER_CHANNEL and not has_gpu:
+        groups = ", ".join(map(str, _GROUPS))
+        raise UnfitPlan(
+            f"--group-size {PER_CHANNEL}: vLLM's CPU engine serves AWQ in groups only; take one of "
+            f"{groups}, or --method gptq"
+        )
+
+
 def _dividing(input_sizes: set[int]) -> list[int]:
     return [g for g in _GROUPS if all(size % g == 0 for size in input_sizes)]

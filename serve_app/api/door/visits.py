@@ -103,7 +103,7 @@ class Visits:
         shared its steps, as it was predicted for the length that came.
         """
         candidate = record.candidate
-        if candidate is None:
+        if candidate is None or record.dispatched_at_s is None:
             return 0.0
         time, usage = candidate.forecast.time, record.usage
         sequences = record.ask.sequences
@@ -121,10 +121,15 @@ class Visit:
     ask: Ask
     permit: Permit | None
     _visits: Visits
+    _record: RequestRecord | None = None
 
     @property
     def headers(self) -> Mapping[str, str]:
         return self.permit.headers() if self.permit else {}
+
+    def begun(self, record: RequestRecord) -> None:
+        """Keeps what will be known of it, for when it ends without a reply."""
+        self._record = record
 
     def close(self, record: RequestRecord | None) -> None:
         """Ends it, with what is known of how it went."""
@@ -136,12 +141,12 @@ class Visit:
             yield
         except TandemError as error:
             if error.status in _LEFT and not isinstance(error, NotBegun):
-                self.close(None)
+                self.close(self._record)
             else:
                 self._visits.refused(self)
             raise
         except BaseException:
-            self.close(None)
+            self.close(self._record)
             raise
 
 

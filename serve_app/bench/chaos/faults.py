@@ -4,6 +4,7 @@ import asyncio
 import random
 import re
 import signal
+import subprocess
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ class Faults:
         self._processes = processes
         self._draw = draw
         self._update = update
+        # Ends with the cluster, after this loop: asyncio would complain of a child of its own.
+        self._gcs: subprocess.Popen[bytes] | None = None
 
     def alive(self, kind: Kind) -> list[psutil.Process]:
         """Processes of the kind that run and are not stopped, as far as they can be told apart."""
@@ -91,7 +94,7 @@ class Faults:
         elif kind == "slow":
             await _slow_down(target)
         elif kind == "gcs":
-            await _restart(target)
+            self._gcs = await _restarted(target)
         else:
             target.kill()
         return victim
@@ -122,14 +125,14 @@ class Faults:
         return self._draw.choice(found) if found else None
 
 
-async def _restart(process: psutil.Process) -> None:
+async def _restarted(process: psutil.Process) -> subprocess.Popen[bytes]:
     """Kills it and starts the same again after a while, as whoever looks after a head node does."""
     command, environment = command_with_port(process), process.environ()
     process.kill()
     await asyncio.sleep(_WITHOUT_GCS_S)
-    await asyncio.create_subprocess_exec(
-        *command, env=environment, start_new_session=True,
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    return subprocess.Popen(  # noqa: ASYNC220
+        command, env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from serve_app.api.service import Service
 from serve_app.bench.fuzz.instant_tier import LOAD, PROFILE, InstantTier
 from serve_app.config import AppConfig
 from serve_app.dispatch.dispatcher import Dispatcher
-from serve_app.readiness import Readiness
+from serve_app.ray_serve.readiness import Readiness
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.facts import TierSettings
 from serve_app.routing.live.state import TierState

@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployments.weights.environments import REQUIREMENTS, pinned_environment
+from deployments.weights.environments import (
+    REQUIREMENTS,
+    pinned_environment,
+    pinned_release,
+)
 
 PINS = REQUIREMENTS / "awscli.txt"
 _TUNED = """[default]
@@ -16,8 +20,7 @@ s3 =
 
 def version() -> str:
     """The release that the pins name."""
-    lines = PINS.read_text().splitlines()
-    return next(line.partition("==")[2] for line in lines if line.startswith("awscli=="))
+    return pinned_release(PINS, "awscli")
 
 
 def sync(home: Path) -> Sequence[str]:

@@ -10,7 +10,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from deployments.weights.environments import REQUIREMENTS, pinned_environment
+from deployments.weights.environments import (
+    REQUIREMENTS,
+    pinned_environment,
+    pinned_release,
+)
 from serve_app.bench.client import Address
 from serve_app.bench.processes import Command, serving
 
@@ -20,8 +24,7 @@ _BACKEND = Path(__file__).with_name("instant_backend.py")
 
 def version() -> str:
     """The release that the pins name."""
-    lines = PINS.read_text().splitlines()
-    return next(line.partition("==")[2] for line in lines if line.startswith("litellm=="))
+    return pinned_release(PINS, "litellm")
 
 
 def install(home: Path) -> Path:

@@ -13,8 +13,8 @@ from serve_app.check.cluster.iam import needed_actions, policy_problems
 from serve_app.check.cluster.kuberay import SERVICE_KEYS, for_pods, is_kuberay
 from serve_app.check.cluster.nodes import NodeType, kuberay_nodes, launcher_nodes
 from serve_app.check.cluster.prices import NodeCost, costs
-from serve_app.check.document import Document, Finding, Path, parse
-from serve_app.check.keys import unknown_keys
+from serve_app.check.file.document import Document, Finding, Path, parse
+from serve_app.check.file.keys import unknown_keys
 
 _PLACEHOLDER = "CHANGE-ME"
 

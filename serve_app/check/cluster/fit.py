@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deployments.spec import TierSpec
-from serve_app.check.capacity import min_replicas, resources_of_replica
 from serve_app.check.cluster.nodes import NodeType
+from serve_app.check.tier.capacity import min_replicas, resources_of_replica
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 From the reference of `instances.insert` in the Compute Engine API v1, 2025.
 """
 
-from serve_app.check.keys import KeyTree
+from serve_app.check.file.keys import KeyTree
 
 _DISK: KeyTree = {
     "autoDelete": None, "boot": None, "deviceName": None, "diskEncryptionKey": None,

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from serve_app.check.keys import KeyTree
+from serve_app.check.file.keys import KeyTree
 
 _SERVICE_FILE = Path("cluster/kuberay/rayservice.yaml")
 _MODELS_FILE = Path("models.yaml")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serve_app.check.document import Path
+from serve_app.check.file.document import Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Tandem, started for a measurement as `tandem up` starts it, in a run folder of its own."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from serve_app.commands.local.watch import StartFailed, last_lines, wait_until_r
 HOST = "127.0.0.1"
 TANDEM = Address(HOST, 18100)
 _PATIENCE_S = 900.0
+# Ray's HAProxy is reloaded up to five times while its targets become known, the last time some
+# seconds after a router answers; connections that were opened meanwhile are closed.
+_SETTLES_S = 6.0
 
 
 @contextmanager
@@ -45,6 +49,7 @@ def running(
             wait_until_ready(instance, log_file(folder), lambda _: None, _PATIENCE_S)
         except StartFailed as err:
             raise StartFailed(f"{last_lines(log_file(folder))}\n\nTandem: {err}") from err
+        time.sleep(_SETTLES_S)
         yield instance
 
 

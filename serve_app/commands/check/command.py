@@ -36,8 +36,8 @@ def check(
         return
     # They import pydantic models and rich tables that other subcommands do not need.
     from deployments.schemas import engine
+    from serve_app.check.file.serve_file import check_text
     from serve_app.check.report import as_dict, make_report
-    from serve_app.check.serve_file import check_text
     from serve_app.check.tables import show
 
     if not file.is_file():

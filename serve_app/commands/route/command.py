@@ -99,8 +99,8 @@ def _read_config(file: Path) -> Any:
     Raises:
         ValueError: the file has none, or its values are wrong.
     """
-    from serve_app.check.document import parse
-    from serve_app.check.serve_file import IMPORT_PATH, our_application
+    from serve_app.check.file.document import parse
+    from serve_app.check.file.serve_file import IMPORT_PATH, our_application
     from serve_app.config import AppConfig
 
     document = parse(file.read_text())

@@ -10,8 +10,8 @@ from typing import Any
 
 from deployments.spec import TierSpec
 from serve_app.api.parsing.bodies import parse_ask
-from serve_app.check.models import local_folder
-from serve_app.check.sizing import idle_view, size_tier
+from serve_app.check.tier.models import local_folder
+from serve_app.check.tier.sizing import idle_view, size_tier
 from serve_app.config import AppConfig
 from serve_app.errors import TandemError
 from serve_app.prompts import PromptCounter, message_text

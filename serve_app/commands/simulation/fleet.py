@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from deployments.spec import TierSpec
-from serve_app.check.capacity import accelerators_per_replica, min_replicas
-from serve_app.check.models import find_shape
-from serve_app.check.sizing import TierSize, size_tier
+from serve_app.check.tier.capacity import accelerators_per_replica, min_replicas
+from serve_app.check.tier.models import find_shape
+from serve_app.check.tier.sizing import TierSize, size_tier
 from serve_app.commands.serve_file import our_applications, read_serve_file
 from serve_app.commands.simulation.options import prices_of
 from serve_app.config import AppConfig, Objective, SloClass

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployments.spec import TierSpec
-from serve_app.check.models import find_shape
-from serve_app.check.sizing import size_tier
+from serve_app.check.tier.models import find_shape
+from serve_app.check.tier.sizing import size_tier
 from serve_app.commands.simulation.fleet import simulated
 from serve_app.config import AppConfig
 from serve_app.routing.speed.accelerators import ACCELERATORS

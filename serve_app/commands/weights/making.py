@@ -7,10 +7,15 @@ from rich.console import Console
 
 from deployments.local_models import tandem_home
 from deployments.weights.embedded import fingerprint
+from deployments.weights.environments import has_gpu
 from deployments.weights.keep import keep
 from deployments.weights.quantizing import run
 from deployments.weights.quantizing.cost import cost_of, refuse_too_little
-from deployments.weights.quantizing.plan import Plan, refuse_unfit_group
+from deployments.weights.quantizing.plan import (
+    Plan,
+    refuse_unfit_group,
+    refuse_without_kernel,
+)
 from deployments.weights.quantizing.weight_files import WeightFiles
 from serve_app.commands.progress import counted
 
@@ -43,6 +48,7 @@ class Making:
         """
         plan = self.plan
         refuse_unfit_group(plan, self.weights.input_sizes)
+        refuse_without_kernel(plan, has_gpu=has_gpu())
         cost = cost_of(plan, self.weights)
         console.print(f"{plan.name}: {cost}")
         refuse_too_little(cost, target)

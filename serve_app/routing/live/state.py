@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from serve_app.routing.calibration import Calibrator
 from serve_app.routing.candidate import Candidate
 from serve_app.routing.latency import MetLoad, ReplyTime, with_met_load
+from serve_app.routing.learning.calibration import Calibrator
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.demand import Demand, Signal

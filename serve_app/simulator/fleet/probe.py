@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from deployments.engine.measure import line
+from deployments.engine.speed.measure import line
 from serve_app.routing.latency import LatencyProfile
 from serve_app.simulator.engine import Replica
 

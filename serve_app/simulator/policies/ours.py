@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from serve_app.routing.calibration import Calibrator
 from serve_app.routing.latency import IDLE
+from serve_app.routing.learning.calibration import Calibrator
 from serve_app.routing.learning.conformal import GroupOffsets
 from serve_app.routing.learning.knowledge import Knowledge
 from serve_app.routing.lengths.output import OutputLengths

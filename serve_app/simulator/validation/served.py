@@ -4,16 +4,17 @@
     python -m serve_app.simulator.validation.served DECISIONS.jsonl 40,134,40,133,40,133
 
 The numbers say how many requests of the log, in the order of arrival, belong together: by turns a
-warm-up, which the timing is fitted to, and the load that is scored. A simulated engine gets the
-same requests at the same times and is compared in whole-reply times.
+warm-up and a load. The timings are fitted to the warm-ups and to every other reply of each load;
+the rest is scored. So both saw the machine at the same speed, which on a shared one drifts.
+Simulated engines get the same requests at the same times and are compared in whole-reply times.
 """
 
 import json
-import random
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from serve_app.simulator.engine import EngineTiming, Replica
+from serve_app.simulator.engine import EngineTiming
+from serve_app.simulator.validation.one_machine import Machine, Reply
 
 _START = {
     "weights_s": 0.03, "token_s": 1e-3, "context_token_s": 1e-6, "sequence_s": 1e-3,
     "prefill_s": 0.01,
 }  # fmt: skip
 _HOP_S = 0.01
+_SLOWDOWN = 0.3
 _QUANTILES = (0.5, 0.95)
-_KV_TOKENS = 100_000
-# As in models.local.yaml.
-_SLOTS, _BATCHED_TOKENS = 16, 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One reply of an engine; seconds of the router's clock, lengths in tokens."""
-
-    arrived_at_s: float
-    prompt_tokens: int
-    output_tokens: int
-    e2e_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +53,23 @@ class Compared:
         return f"{self.tier}, load {self.load}: {figures}"
 
 
-def read_replies(lines: Iterable[str]) -> list[tuple[str, Reply]]:
-    """Whole replies with their tiers, in the order of arrival."""
+def read_replies(lines: Iterable[str]) -> list[Reply]:
+    """Whole replies, in the order of arrival."""
     entries = [entry for line in lines if (entry := _parsed(line)) and entry["status"] == 200]
     return [
-        (
+        Reply(
             entry["tier"],
-            Reply(
-                entry["arrived_at_s"],
-                next(c["prompt_tokens"] for c in entry["candidates"] if c["tier"] == entry["tier"]),
-                entry["output_tokens"],
-                entry["e2e_ms"] / 1e3,
-            ),
+            entry["arrived_at_s"],
+            next(c["prompt_tokens"] for c in entry["candidates"] if c["tier"] == entry["tier"]),
+            entry["output_tokens"],
+            entry["e2e_ms"] / 1e3,
         )
         for entry in sorted(entries, key=lambda entry: entry["arrived_at_s"])
     ]
 
 
-def compare(replies: Sequence[tuple[str, Reply]], sizes: Sequence[int]) -> list[Compared]:
-    """Each tier at each load, by a timing fitted to that tier's replies of the warm-ups.
+def compare(replies: Sequence[Reply], sizes: Sequence[int]) -> list[Compared]:
+    """Each tier at each load.
 
     Args:
         sizes: replies of each warm-up and each load, by turns.
@@ -93,17 +81,24 @@ def compare(replies: Sequence[tuple[str, Reply]], sizes: Sequence[int]) -> list[
         raise ValueError(f"the log holds {len(replies)} replies, the sizes say {sum(sizes)}")
     left = iter(replies)
     parts = [list(islice(left, size)) for size in sizes]
+    tiers = sorted({reply.tier for reply in replies})
+    loads = [(part, _every_other(part)) for part in parts[1::2]]
+    fitted_to = [
+        *((part, [True] * len(part)) for part in parts[::2]),
+        *((part, [not one for one in scored]) for part, scored in loads),
+    ]
+    machine = _fitted(tiers, fitted_to)
     compared = []
-    for tier in sorted({tier for tier, _ in replies}):
-        mine = [[reply for name, reply in part if name == tier] for part in parts]
-        point = _fitted(mine[::2])
-        for load, part in enumerate(mine[1::2], start=1):
-            measured = np.quantile([reply.e2e_s for reply in part], _QUANTILES)
-            simulated = np.quantile(_simulated_s(point, part), _QUANTILES)
-            compared.append(
-                Compared(tier, load, tuple(measured.tolist()), tuple(simulated.tolist()))
-            )
-    return compared
+    for load, (part, scored) in enumerate(loads, start=1):
+        for tier in tiers:
+            times = [
+                (reply.e2e_s, simulated_s)
+                for reply, simulated_s in _simulated(machine, part, scored)
+                if reply.tier == tier
+            ]
+            measured, simulated = np.quantile(times, _QUANTILES, axis=0).T.tolist()
+            compared.append(Compared(tier, load, tuple(measured), tuple(simulated)))
+    return sorted(compared, key=lambda one: (one.tier, one.load))
 
 
 def _parsed(line: str) -> Mapping[str, Any] | None:
@@ -115,42 +110,52 @@ def _parsed(line: str) -> Mapping[str, Any] | None:
     return entry
 
 
-def _fitted(parts: Sequence[Sequence[Reply]]) -> NDArray[np.float64]:
-    """The logarithms of a timing's parameters, and of the time of a hop, that come nearest."""
-    start = np.log([*_START.values(), _HOP_S])
+def _every_other(part: Sequence[Reply]) -> list[bool]:
+    """Of each tier's replies."""
+    seen: Counter[str] = Counter()
+    chosen = []
+    for reply in part:
+        seen[reply.tier] += 1
+        chosen.append(seen[reply.tier] % 2 == 0)
+    return chosen
+
+
+def _simulated(
+    machine: Machine, part: Sequence[Reply], chosen: Sequence[bool]
+) -> Iterator[tuple[Reply, float]]:
+    """The chosen replies beside their simulated times, all others simulated too."""
+    return compress(zip(part, machine.e2e_s(part), strict=True), chosen)
+
+
+def _fitted(
+    tiers: Sequence[str], parts: Sequence[tuple[Sequence[Reply], Sequence[bool]]]
+) -> Machine:
+    """The machine that comes nearest to the chosen replies of each part."""
+    start = np.log([*([*_START.values(), _HOP_S] * len(tiers)), _SLOWDOWN])
 
     def errors(point: NDArray[np.float64]) -> NDArray[np.float64]:
-        pairs = [(_simulated_s(point, part), part) for part in parts]
-        ratios = [s / r.e2e_s for times, part in pairs for s, r in zip(times, part, strict=True)]
+        machine = _machine(tiers, point)
+        ratios = [
+            simulated_s / reply.e2e_s
+            for part, chosen in parts
+            for reply, simulated_s in _simulated(machine, part, chosen)
+        ]
         return np.log(ratios)
 
     # A reply more or less in a batch makes times jump, so slopes are taken over 2 %.
     found = least_squares(errors, start, bounds=(start - 5, start + 3), loss="soft_l1",
                           f_scale=0.1, diff_step=0.02)  # fmt: skip
-    point: NDArray[np.float64] = found.x
-    return point
+    return _machine(tiers, found.x)
 
 
-def _simulated_s(point: NDArray[np.float64], replies: Sequence[Reply]) -> list[float]:
-    *parameters, hop_s = np.exp(point).tolist()
-    timing = EngineTiming(**dict(zip(_START, parameters, strict=True)))
-    engine = Replica(
-        timing, max_num_seqs=_SLOTS, max_batched_tokens=_BATCHED_TOKENS, kv_tokens=_KV_TOKENS,
-        noise=random.Random(0),
-    )  # fmt: skip
-    began_s = replies[0].arrived_at_s
-    finished_s: dict[int | str, float] = {}
-    for index, reply in enumerate(replies):
-        now = reply.arrived_at_s - began_s
-        finished_s |= {end.request_id: end.finished_at_s for end in engine.advance(now)}
-        engine.submit(
-            index, prompt_tokens=reply.prompt_tokens, output_tokens=reply.output_tokens, now=now
-        )
-    finished_s |= {end.request_id: end.finished_at_s for end in engine.advance(float("inf"))}
-    return [
-        finished_s[index] - (reply.arrived_at_s - began_s) + hop_s
-        for index, reply in enumerate(replies)
-    ]
+def _machine(tiers: Sequence[str], point: NDArray[np.float64]) -> Machine:
+    """By the logarithms of each tier's timing and hop, then of what sharing the machine adds."""
+    values = iter(np.exp(point).tolist())
+    timings, hop_s = {}, {}
+    for tier in tiers:
+        timings[tier] = EngineTiming(**dict(zip(_START, islice(values, len(_START)), strict=True)))
+        hop_s[tier] = next(values)
+    return Machine(timings, hop_s, 1.0 + next(values))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from serve_app.access.binding import refusal
 from serve_app.access.keys.key import read_keys
 from serve_app.access.settings import AuthConfig, with_safe_weights
-from serve_app.check.serve_file import check_text
+from serve_app.check.file.serve_file import check_text
 from serve_app.cli import app as tandem
 from serve_app.haproxy.settings import most_connections
 from tests.unit.builders import a_config

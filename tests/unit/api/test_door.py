@@ -21,9 +21,10 @@ from serve_app.errors import (
     SloInfeasible,
     TierFailed,
 )
+from serve_app.routing.policy import choose
 from serve_app.telemetry.records import RequestRecord
 from tests.unit.access.builders import SharedCounters, a_key
-from tests.unit.builders import an_ask
+from tests.unit.builders import a_request, a_view, an_ask
 
 
 async def tell_key(request: Request) -> PlainTextResponse:
@@ -124,10 +125,10 @@ class Served:
         self.visits = Visits(self.limiter, {"small": 3600.0}, 50)
         self.key, _ = a_key(tokens_per_minute=1000)
 
-    async def used(self) -> float:
+    async def used(self, what: str = "tokens_last_minute") -> float:
         """By the shared counters, once they were told."""
         await self.limiter._round()
-        return self.counters.books.usage(self.counters.now)[self.key.id]["tokens_last_minute"]
+        return self.counters.books.usage(self.counters.now)[self.key.id][what]
 
 
 @pytest.fixture
@@ -168,6 +169,23 @@ async def test_leaving_early_is_no_way_to_use_it_for_nothing(
     with pytest.raises(type(end)), visit.closing_on_error():
         raise end
     assert await served.used() >= 500
+
+
+@pytest.mark.parametrize(("sent_at_s", "is_charged"), [(1.0, True), (None, False)])
+async def test_what_an_engine_did_for_a_caller_who_left_costs_its_time(
+    served: Served, sent_at_s: float | None, is_charged: bool
+) -> None:
+    # Given an unstreamed request that was decided, and sent to its tier or not
+    visit = await served.visits.open(served.key, an_ask(max_tokens=500))
+    record = RequestRecord(visit.ask, dispatched_at_s=sent_at_s)
+    decision = choose(a_request(), [a_view("small")], objective="best_quality_within_slo")
+    record.candidate = decision.selected
+    # When its own deadline ends it
+    with pytest.raises(DeadlineExceeded), visit.closing_on_error():
+        visit.begun(record)
+        raise DeadlineExceeded("x")
+    # Then its month's budget knows of it if an engine did
+    assert (await served.used("usd_this_month") > 0.0) == is_charged
 
 
 async def test_two_requests_of_one_id_get_two() -> None:

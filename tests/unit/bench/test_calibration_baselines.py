@@ -12,8 +12,8 @@ from serve_app.bench.calibration.baselines import (
     foretold,
 )
 from serve_app.bench.calibration.replay import Forecasted
-from serve_app.routing.calibration import Calibrator
 from serve_app.routing.latency import ReplyTime
+from serve_app.routing.learning.calibration import Calibrator
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.simulator.trace import Request

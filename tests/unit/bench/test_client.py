@@ -62,6 +62,16 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
     assert bodies == [b'{"model":"auto"}'] * 3
 
 
+async def test_a_connection_that_the_server_will_close_is_not_used_again() -> None:
+    last = SIZED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    async with a_server(last) as (address, bodies), connected(address) as connection:
+        assert (await connection.send(a_request(address))).body == b"hi"
+        assert not connection.is_open
+        with pytest.raises(ConnectionError, match="has closed"):
+            await connection.send(a_request(address))
+    assert len(bodies) == 1
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 async def test_a_reply_is_whole_however_it_is_cut(size: int) -> None:
     wire = CHUNKED_HEAD + chunks(ROLE, WORD)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from mapie.regression import SplitConformalRegressor
 from sklearn.dummy import DummyRegressor
 
-from serve_app.routing.calibration import Calibrator
 from serve_app.routing.forecasting.forecast import Forecast
 from serve_app.routing.latency import ReplyTime
+from serve_app.routing.learning.calibration import Calibrator
 from serve_app.routing.learning.conformal import LEVELS, GroupCalibration, Recalibration, score_of
 from serve_app.routing.learning.histogram import log_normal_shares
 from serve_app.routing.lengths.reply import LengthDistribution, ReplyLength

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.routing.calibration import Calibrator
 from serve_app.routing.forecasting.in_time import InTime
 from serve_app.routing.latency import ReplyTime
+from serve_app.routing.learning.calibration import Calibrator
 from serve_app.routing.learning.histogram import log_normal_shares
 from serve_app.routing.lengths.reply import LengthDistribution, ReplyLength
 

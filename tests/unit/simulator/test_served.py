@@ -3,10 +3,12 @@
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from serve_app.simulator.engine import EngineTiming, Replica
+from serve_app.simulator.validation.one_machine import Machine, Reply
 from serve_app.simulator.validation.served import compare, read_replies
 
 TIMING = EngineTiming(
@@ -56,3 +58,13 @@ def test_a_timing_fitted_to_warm_ups_foretells_other_loads() -> None:
 def test_sizes_that_do_not_add_up_are_refused() -> None:
     with pytest.raises(ValueError, match="holds 3 replies, the sizes say 4"):
         compare(read_replies(log_lines(3, 1.0, 0.0, seed=1)), [2, 2])
+
+
+def test_engines_of_one_machine_slow_each_other_only_while_both_work() -> None:
+    machine = Machine({"small": TIMING, "large": TIMING}, {"small": 0.0, "large": 0.0}, 2.0)
+    one = Reply("small", 0.0, 100, 100, 1.0)
+    [alone_s] = machine.e2e_s([one])
+    both_s = machine.e2e_s([one, replace(one, tier="large")])
+    apart_s = machine.e2e_s([one, replace(one, tier="large", arrived_at_s=100.0)])
+    assert both_s == pytest.approx([2 * alone_s] * 2, rel=0.1)
+    assert apart_s == pytest.approx([alone_s] * 2, rel=0.1)

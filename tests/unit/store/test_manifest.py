@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from deployments.store.hashing import make_manifest
 from deployments.store.manifest import Manifest, read_manifest
 from deployments.store.places import open_place
+from deployments.store.places.runs import Runs
 from deployments.store.places.types import StoreFailed
 from deployments.store.places.window import Window
 from tests.unit.store.builders import PIECE_BYTES, a_model
@@ -104,7 +105,7 @@ def test_a_window_is_the_run_of_bytes_that_it_names(
 ) -> None:
     path = tmp_path_factory.mktemp("window") / "file"
     path.write_bytes(data)
-    with Window.reading(path, offset, size) as window:
+    with Window.of(path, offset, size) as window:
         assert window.read() == data[offset : offset + size]
         assert window.seek(0, 2) == size
 
@@ -118,3 +119,14 @@ def test_nothing_is_written_past_a_window(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="past the window"):
             window.write(b"e")
     assert path.read_bytes() == b"\0\0abcd\0\0\0\0"
+
+
+def test_a_run_of_a_file_that_became_shorter_is_not_sent(tmp_path: Path) -> None:
+    path, runs = tmp_path / "file", Runs()
+    path.write_bytes(bytes(10))
+    with runs.named("key", path, 2, 8) as name:
+        with runs.open(name, "rb") as run:
+            assert (runs.get_file_size(name), len(run.read())) == (8, 8)
+        path.write_bytes(bytes(9))
+        with pytest.raises(OSError, match="became shorter"):
+            runs.open(name, "rb")

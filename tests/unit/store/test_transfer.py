@@ -1,9 +1,10 @@
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from deployments.store.places.folder import FolderPlace
-from deployments.store.places.types import StoreFailed
+from deployments.store.places.types import OnBytes, StoreFailed
 from deployments.store.pull import is_whole, part_folder, pull_folder
 from deployments.store.push import published_manifest, push
 from deployments.store.verify import verify_folder, verify_place
@@ -104,6 +105,31 @@ def test_a_model_that_changed_a_little_is_sent_a_little(model: Path, place: Fold
 
     assert (pushed.sent_bytes, pushed.copied_bytes) == (2, 3500)
     assert verify_place(place, unseen) == []
+
+
+def test_a_place_that_refuses_is_known_before_all_is_hashed(tmp_path: Path) -> None:
+    # Given a model of many blocks, and a place that refuses while the first one is read
+    asked = Event()
+    counted: list[int] = []
+
+    class RefusingPlace(FolderPlace):
+        def read(self, key: str) -> bytes | None:
+            asked.set()
+            raise StoreFailed(self.uri, "read", "access is denied", "Allow it.")
+
+    def start_phase(phase: str, num_bytes: int) -> OnBytes:
+        def on_bytes(count: int) -> None:
+            asked.wait()
+            counted.append(count)
+
+        return on_bytes
+
+    model = a_model(tmp_path / "model", **{"weights.bin": 64 * 2**20})
+    # When it is pushed
+    with pytest.raises(StoreFailed, match="access is denied"):
+        push(model, RefusingPlace(tmp_path / "place"), start_phase)
+    # Then the rest was not read in vain
+    assert sum(counted) < 64 * 2**20
 
 
 def test_a_pull_goes_on_where_it_broke_off(model: Path, place: FolderPlace, tmp_path: Path) -> None:

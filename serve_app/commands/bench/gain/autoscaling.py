@@ -12,7 +12,7 @@ from rich.table import Table
 from serve_app.bench.autoscaling.compare import SHAPES, Plan, compare, dominated_by
 from serve_app.bench.autoscaling.run import NAMES, ROUTER_SIGNAL, Ground
 from serve_app.bench.machine import describe_machine, versions
-from serve_app.check.capacity import accelerators_per_replica
+from serve_app.check.tier.capacity import accelerators_per_replica
 from serve_app.commands.progress import progress
 from serve_app.commands.serve_file import our_applications, read_serve_file
 from serve_app.commands.simulation.fleet import Wishes, setting_of

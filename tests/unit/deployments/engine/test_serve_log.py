@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.engine.serve_log import kept_log
+from deployments.engine.start.serve_log import kept_log
 
 LOG = logging.getLogger("ray.serve")
 

@@ -11,6 +11,7 @@ from deployments.weights.quantizing.plan import (
     default_bits,
     largest_group,
     refuse_unfit_group,
+    refuse_without_kernel,
 )
 
 
@@ -40,6 +41,14 @@ def test_a_group_that_no_fast_kernel_takes_is_refused(group_size: int) -> None:
 ])  # fmt: skip
 def test_groups_that_divide_rows_and_no_groups_are_fine(plan: Plan) -> None:
     refuse_unfit_group(plan, {576, 1536})
+
+
+def test_awq_by_rows_is_refused_where_no_engine_could_judge_it() -> None:
+    plan = Plan(group_size=PER_CHANNEL)
+    with pytest.raises(UnfitPlan, match=r"--group-size -1: .*groups only; take one of 32, 64, 128"):
+        refuse_without_kernel(plan, has_gpu=False)
+    refuse_without_kernel(plan, has_gpu=True)
+    refuse_without_kernel(Plan(Method.gptq, group_size=PER_CHANNEL), has_gpu=False)
 
 
 @pytest.mark.parametrize(("inputs", "group"), [

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from deployments.local_models import resolve_source
 from deployments.spec import TierSpec
-from serve_app.check.models import local_folder
+from serve_app.check.tier.models import local_folder
 
 # vLLM's own default of max_loras.
 _DEFAULT_MAX_LORAS = 1

@@ -4,8 +4,8 @@ import pytest
 
 from deployments.schemas.engine import engine_argument_problems
 from deployments.schemas.problems import Problem
-from serve_app.check.document import parse
-from serve_app.check.serve_file import check_text
+from serve_app.check.file.document import parse
+from serve_app.check.file.serve_file import check_text
 from tests.unit.check.builders import SERVE_FILE, SmallLibraries, a_serve_file
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.check.models import find_shape
+from serve_app.check.tier.models import find_shape
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.speed.accelerators import ACCELERATORS
 from serve_app.routing.speed.prior import prior_profile

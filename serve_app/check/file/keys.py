@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 from deployments.spec import unknown_key
-from serve_app.check.document import Document, Finding, Path
+from serve_app.check.file.document import Document, Finding, Path
 
 KeyTree: TypeAlias = Mapping[str, "KeyTree | None"]
 # Keys that the user names: each value is a block, its key is free.

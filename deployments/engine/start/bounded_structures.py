@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from deployments.engine.one_process import OneProcessEngine
+from deployments.engine.start.one_process import OneProcessEngine
 
 _STRICT_TOOLS = "VLLM_ENFORCE_STRICT_TOOL_CALLING"
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.check.document import parse
-from serve_app.check.models import find_shape
+from serve_app.check.file.document import parse
+from serve_app.check.file.serve_file import CheckedFile, check_text
 from serve_app.check.report import as_dict, make_report
-from serve_app.check.serve_file import CheckedFile, check_text
-from serve_app.check.sizing import judge_classes, size_tier
+from serve_app.check.tier.models import find_shape
+from serve_app.check.tier.sizing import judge_classes, size_tier
 from tests.unit.check.builders import SmallLibraries, a_config, a_tier
 
 LLAMA_AWQ = "TheBloke/Llama-2-70B-chat-AWQ"

@@ -6,7 +6,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from deployments.messages import TierFacts
-from serve_app.readiness import Readiness
+from serve_app.ray_serve.readiness import Readiness
 from serve_app.routing.live.facts import TierSettings
 from serve_app.routing.live.state import TierState
 from tests.unit.builders import FAST

@@ -1,4 +1,4 @@
-from serve_app.check.capacity import missing_resources
+from serve_app.check.tier.capacity import missing_resources
 from tests.unit.check.builders import a_config, a_tier
 
 TWO_GPUS = {"tensor_parallel_size": 2}

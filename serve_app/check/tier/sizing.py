@@ -6,13 +6,13 @@ Figures come from published data, not from a run: `serve_app.routing.speed.prior
 from dataclasses import dataclass
 
 from deployments.spec import TierSpec
-from serve_app.check.capacity import accelerators_per_replica
-from serve_app.check.models import find_shape
+from serve_app.check.tier.capacity import accelerators_per_replica
+from serve_app.check.tier.models import find_shape
 from serve_app.config import AppConfig, SloClass
 from serve_app.routing.assess import assess
-from serve_app.routing.calibration import Calibrator
 from serve_app.routing.candidate import Candidate
 from serve_app.routing.latency import IDLE, LatencyProfile
+from serve_app.routing.learning.calibration import Calibrator
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.speed.accelerators import ACCELERATORS, Accelerator

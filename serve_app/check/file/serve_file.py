@@ -15,15 +15,15 @@ from deployments.local_models import resolve_source
 from deployments.schemas.problems import Problem, problems_of
 from deployments.spec import TierSpec
 from serve_app.access.binding import refusal
-from serve_app.check.document import Document, Finding, Path, parse
-from serve_app.check.keys import (
+from serve_app.check.file.document import Document, Finding, Path, parse
+from serve_app.check.file.keys import (
     KeyTree,
     key_tree,
     unknown_keys,
     with_runtime_env,
     without_unknown_keys,
 )
-from serve_app.check.levers import lever_remarks
+from serve_app.check.tier.levers import lever_remarks
 from serve_app.config import AppConfig, read_tier_file
 
 IMPORT_PATH = "serve_app.app:build"

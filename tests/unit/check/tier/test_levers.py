@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deployments.spec import TierSpec
-from serve_app.check.levers import Remark, lever_remarks
+from serve_app.check.tier.levers import Remark, lever_remarks
 from tests.unit.deployments.builders import a_model_folder
 
 ADAPTERS = {"dynamic_lora_loading_path": "/adapters", "max_num_adapters_per_replica": 4}

@@ -1,0 +1,1 @@
+"""How fast a replica is: measured once, kept for the next start."""

@@ -1,0 +1,1 @@
+"""What is set around vLLM while an engine starts."""
