@@ -142,6 +142,9 @@ class S3Place:
             read_timeout=_READ_TIMEOUT_S,
             retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
             max_pool_connections=_REQUESTS + 4,
+            # Bodies go unsigned over plain HTTP too, as botocore sends them over TLS. Their SHA-256
+            # would be a second one: the manifest holds one, and S3's replies are never signed.
+            s3={"payload_signing_enabled": False},
         )
         # A session of its own: boto3's default one must not be shared between threads.
         return boto3.session.Session().client("s3", config=config)
