@@ -15,25 +15,25 @@ HOURS_PER_MONTH = 730
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per hour on demand. as_of: year and month of the figure."""
+    """USD per hour on demand. as_of: year, and month where known, of the figure."""
 
     usd_per_hour: float
     as_of: str
     source: str
 
 
-_EC2 = "EC2 on-demand list price, us-west-2, Linux; aws.amazon.com/ec2/pricing/on-demand"
+_EC2 = "EC2 on-demand list price, us-west-2, Linux; SkyPilot catalog v8, aws/vms.csv"
 _GCE = "Compute Engine list price, us-central1; cloud.google.com/compute/all-pricing"
 
 PRICES = {
-    "m7i.xlarge": Price(0.2016, "2025-06", _EC2),
-    "m7i.2xlarge": Price(0.4032, "2025-06", _EC2),
-    "g5.xlarge": Price(1.006, "2026-06", _EC2),
-    "g6e.xlarge": Price(1.861, "2025-06", _EC2),
-    "g6e.12xlarge": Price(10.493, "2025-06", _EC2),
-    "p4d.24xlarge": Price(21.96, "2025-06", _EC2),
-    "p4de.24xlarge": Price(27.45, "2025-06", _EC2),
-    "p5.48xlarge": Price(55.04, "2025-06", _EC2),
+    "m7i.xlarge": Price(0.2016, "2026", _EC2),
+    "m7i.2xlarge": Price(0.4032, "2026", _EC2),
+    "g5.xlarge": Price(1.006, "2026", _EC2),
+    "g6e.xlarge": Price(1.861, "2026", _EC2),
+    "g6e.12xlarge": Price(10.493, "2026", _EC2),
+    "p4d.24xlarge": Price(21.96, "2026", _EC2),
+    "p4de.24xlarge": Price(27.45, "2026", _EC2),
+    "p5.48xlarge": Price(55.04, "2026", _EC2),
     "e2-standard-4": Price(0.134, "2025-06", _GCE),
     "g2-standard-8": Price(0.854, "2025-06", _GCE),
     "a2-ultragpu-1g": Price(5.07, "2025-06", _GCE),
