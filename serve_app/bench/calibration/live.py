@@ -110,10 +110,31 @@ def client_of(address: Address) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=f"http://{address.host}:{address.port}", timeout=_PATIENCE_S)
 
 
+class Turn(NamedTuple):
+    """Callers at once, and how many requests warm up and are scored at that load."""
+
+    concurrency: int
+    num_warm_up: int
+    num_scored: int
+
+
+def turns(count: int, num_rounds: int) -> list[Turn]:
+    """The three loads one after the other, `num_rounds` times, for `count` scored requests in all.
+
+    More rounds even out a machine whose speed drifts: each load meets it at several times.
+    """
+    total = num_rounds * len(CONCURRENCIES)
+    num_warm_up = math.ceil(NUM_WARM_UP / num_rounds)
+    return [
+        Turn(concurrency, num_warm_up, count // total + (i < count % total))
+        for i, concurrency in enumerate(num_rounds * CONCURRENCIES)
+    ]
+
+
 async def answers(
-    client: httpx.AsyncClient, tiers: Sequence[str], count: int, say: Say
+    client: httpx.AsyncClient, tiers: Sequence[str], planned_turns: Sequence[Turn], say: Say
 ) -> list[Answered]:
-    """Sends `count` requests over the three loads, after a warm-up at each load.
+    """The scored replies of all turns.
 
     A closed loop: so many callers who each ask again at once. The load then cannot run away on a
     machine whose engines share two cores with the caller.
@@ -122,13 +143,11 @@ async def answers(
         LoadFailed: a request, or the question for its decision, was not answered with 200.
     """
     scored: list[Answered] = []
-    for level, concurrency in enumerate(CONCURRENCIES):
-        warm_up = planned(tiers, NUM_WARM_UP, seed=1_000 + level)
+    for seed, (concurrency, num_warm_up, num_scored) in enumerate(planned_turns):
         say(f"{concurrency} at once: warming up")
-        await _closed_loop(client, warm_up, concurrency)
-        share = count // len(CONCURRENCIES) + (level < count % len(CONCURRENCIES))
-        say(f"{concurrency} at once: {share} requests")
-        scored += await _closed_loop(client, planned(tiers, share, seed=level), concurrency)
+        await _closed_loop(client, planned(tiers, num_warm_up, seed=1_000 + seed), concurrency)
+        say(f"{concurrency} at once: {num_scored} requests")
+        scored += await _closed_loop(client, planned(tiers, num_scored, seed), concurrency)
     return scored
 
 

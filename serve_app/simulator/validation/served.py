@@ -1,17 +1,18 @@
 """How far the simulated engine is from engines that served. A decision log in, errors out.
 
-    tandem bench calibration --live --config models.local.yaml --requests 400
-    python -m serve_app.simulator.validation.served DECISIONS.jsonl 40,134,40,133,40,133
+    tandem bench calibration --live --config models.local.yaml --requests 600 --rounds 4
+    python -m serve_app.simulator.validation.served DECISIONS.jsonl 10,50,10,50,10,50 4
 
 The numbers say how many requests of the log, in the order of arrival, belong together: by turns a
-warm-up and a load. The timings are fitted to the warm-ups and to every other reply of each load;
-the rest is scored. So both saw the machine at the same speed, which on a shared one drifts.
+warm-up and a load, and how often all of that is repeated. Timings are fitted to the warm-ups and to
+every other reply of each load, and score the rest; then to the rest, and score those. So no reply
+is scored by a timing that has seen it, and both saw a shared machine, whose speed drifts, alike.
 Simulated engines get the same requests at the same times and are compared in whole-reply times.
 """
 
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, islice
@@ -68,37 +69,37 @@ def read_replies(lines: Iterable[str]) -> list[Reply]:
     ]
 
 
-def compare(replies: Sequence[Reply], sizes: Sequence[int]) -> list[Compared]:
+def compare(replies: Sequence[Reply], sizes: Sequence[int], num_rounds: int = 1) -> list[Compared]:
     """Each tier at each load.
 
     Args:
-        sizes: replies of each warm-up and each load, by turns.
+        sizes: replies of each warm-up and each load, by turns, in each of the rounds.
 
     Raises:
         ValueError: there are not as many replies as the sizes say.
     """
-    if sum(sizes) != len(replies):
-        raise ValueError(f"the log holds {len(replies)} replies, the sizes say {sum(sizes)}")
+    if sum(sizes) * num_rounds != len(replies):
+        raise ValueError(
+            f"the log holds {len(replies)} replies, the sizes say {sum(sizes) * num_rounds}"
+        )
     left = iter(replies)
-    parts = [list(islice(left, size)) for size in sizes]
+    parts = [list(islice(left, size)) for _ in range(num_rounds) for size in sizes]
     tiers = sorted({reply.tier for reply in replies})
+    warm_ups = [(part, [True] * len(part)) for part in parts[::2]]
     loads = [(part, _every_other(part)) for part in parts[1::2]]
-    fitted_to = [
-        *((part, [True] * len(part)) for part in parts[::2]),
-        *((part, [not one for one in scored]) for part, scored in loads),
-    ]
-    machine = _fitted(tiers, fitted_to)
-    compared = []
-    for load, (part, scored) in enumerate(loads, start=1):
-        for tier in tiers:
-            times = [
-                (reply.e2e_s, simulated_s)
-                for reply, simulated_s in _simulated(machine, part, scored)
-                if reply.tier == tier
-            ]
-            measured, simulated = np.quantile(times, _QUANTILES, axis=0).T.tolist()
-            compared.append(Compared(tier, load, tuple(measured), tuple(simulated)))
-    return sorted(compared, key=lambda one: (one.tier, one.load))
+    times: defaultdict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+    for fitted_to in (loads, [(part, _others(chosen)) for part, chosen in loads]):
+        machine = _fitted(tiers, [*warm_ups, *fitted_to])
+        for index, (part, chosen) in enumerate(fitted_to):
+            load = index % (len(sizes) // 2) + 1
+            for reply, simulated_s in _simulated(machine, part, _others(chosen)):
+                times[reply.tier, load].append((reply.e2e_s, simulated_s))
+    return [_compared(tier, load, pairs) for (tier, load), pairs in sorted(times.items())]
+
+
+def _compared(tier: str, load: int, pairs: Sequence[tuple[float, float]]) -> Compared:
+    measured, simulated = np.quantile(pairs, _QUANTILES, axis=0).T.tolist()
+    return Compared(tier, load, tuple(measured), tuple(simulated))
 
 
 def _parsed(line: str) -> Mapping[str, Any] | None:
@@ -118,6 +119,10 @@ def _every_other(part: Sequence[Reply]) -> list[bool]:
         seen[reply.tier] += 1
         chosen.append(seen[reply.tier] % 2 == 0)
     return chosen
+
+
+def _others(chosen: Sequence[bool]) -> list[bool]:
+    return [not one for one in chosen]
 
 
 def _simulated(
@@ -160,5 +165,6 @@ def _machine(tiers: Sequence[str], point: NDArray[np.float64]) -> Machine:
 
 if __name__ == "__main__":
     log, sizes = Path(sys.argv[1]), [int(size) for size in sys.argv[2].split(",")]
-    for row in compare(read_replies(log.read_text().splitlines()), sizes):
+    num_rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    for row in compare(read_replies(log.read_text().splitlines()), sizes, num_rounds):
         print(row)

@@ -127,6 +127,13 @@ def test_each_load_is_warmed_up_and_then_scored() -> None:
     assert {one.tier for one in answered} == {"a", "b"}
 
 
+def test_each_load_has_its_turn_in_every_round() -> None:
+    turns = live.turns(62, num_rounds=2)
+    assert [turn.concurrency for turn in turns] == [1, 3, 6, 1, 3, 6]
+    assert [turn.num_scored for turn in turns] == [11, 11, 10, 10, 10, 10]
+    assert {turn.num_warm_up for turn in turns} == {live.NUM_WARM_UP // 2}
+
+
 def test_a_refused_request_ends_the_measurement() -> None:
     with pytest.raises(LoadFailed, match="answered 429: refused"):
         asyncio.run(run_with(a_server(status=429), 31, lambda _: None))
@@ -137,4 +144,4 @@ async def run_with(
 ) -> list[Answered]:
     transport = httpx.MockTransport(server)
     async with httpx.AsyncClient(transport=transport, base_url="http://tandem") as client:
-        return await live.answers(client, ["a", "b"], count, say)
+        return await live.answers(client, ["a", "b"], live.turns(count, 1), say)

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from statistics import median
 
 import pytest
 
@@ -53,6 +54,22 @@ def test_a_timing_fitted_to_warm_ups_foretells_other_loads() -> None:
     assert [one.load for one in compared] == [1, 2]
     for one in compared:
         assert one.simulated_s == pytest.approx(one.measured_s, rel=0.1)
+
+
+def test_a_load_is_judged_over_all_its_rounds() -> None:
+    # Given two rounds of one load, the one after the other
+    parts = [(10, 4.0), (30, 4.0)]
+    lines = [
+        line
+        for seed, (count, gap_s) in enumerate(2 * parts)
+        for line in log_lines(count, gap_s, began_s=1000.0 * seed, seed=seed)
+    ]
+    [compared] = compare(read_replies(lines), [count for count, _ in parts], num_rounds=2)
+    # Then what is measured are the replies of both
+    loads = [*lines[10:40], *lines[50:80]]
+    times_s = [json.loads(line)["e2e_ms"] / 1e3 for line in loads]
+    assert compared.measured_s[0] == pytest.approx(median(times_s))
+    assert compared.simulated_s == pytest.approx(compared.measured_s, rel=0.1)
 
 
 def test_sizes_that_do_not_add_up_are_refused() -> None:

