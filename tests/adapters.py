@@ -18,7 +18,7 @@ def train(folder: Path, answers: Mapping[str, str]) -> None:
     run_script([sys.executable, script, folder, *pairs], {"PYTHONPATH": str(REPOSITORY)})
 
 
-def one_tier(folder: Path, places: int) -> dict[str, Any]:
+def one_tier(folder: Path, places: int, num_replicas: int = 1) -> dict[str, Any]:
     """`args` of the embedded model with `places` for the adapters in `folder`."""
     return {
         "llm_configs": [
@@ -35,7 +35,9 @@ def one_tier(folder: Path, places: int) -> dict[str, Any]:
                     "dynamic_lora_loading_path": str(folder),
                     "max_num_adapters_per_replica": places,
                 },
-                "deployment_config": {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0}},
+                "deployment_config": {
+                    "num_replicas": num_replicas, "ray_actor_options": {"num_cpus": 0}
+                },
                 "runtime_env": {"env_vars": {"VLLM_CPU_KVCACHE_SPACE": "1"}},
             }
         ],

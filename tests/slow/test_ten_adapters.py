@@ -1,5 +1,5 @@
-"""Ten trained adapters through four places of the real engine, under load: each gives its own
-answer, every time. Takes five to ten minutes, most of it training."""
+"""Ten trained adapters through four places of the real engine, and through three in each of two,
+under load: each gives its own answer, every time. Takes ten minutes, most of it training."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -25,15 +25,21 @@ ANSWERS = {
     "miner": "Deep under the hill.",
     "clown": "Honk honk.",
 }
-CALLS_EACH, AT_ONCE, PLACES = 12, 8, 4
+CALLS_EACH, AT_ONCE = 12, 8
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("adapters")
     prepare([TIER], print)
     train(folder, ANSWERS)
-    with serving(one_tier(folder, PLACES), patience_s=600.0) as served_at:
+    return folder
+
+
+@pytest.fixture(scope="module", params=[(1, 4), (2, 3)], ids=["1 replica", "2 replicas"])
+def address(request: pytest.FixtureRequest, adapters: Path) -> Iterator[str]:
+    num_replicas, places = request.param
+    with serving(one_tier(adapters, places, num_replicas), patience_s=600.0) as served_at:
         yield served_at
 
 

@@ -3,12 +3,12 @@
 import os
 from typing import Any
 
-from deployments.engine.start.one_process import OneProcessEngine
+from deployments.engine.start.cpu import CpuEngine
 
 _STRICT_TOOLS = "VLLM_ENFORCE_STRICT_TOOL_CALLING"
 
 
-class BoundedStructuresEngine(OneProcessEngine):
+class BoundedStructuresEngine(CpuEngine):
     """Structured output is guidance's work, unless `structured_outputs_config` names a backend.
 
     vLLM's own first choice takes pathological patterns, compiles them at once, and then looks for
