@@ -101,7 +101,8 @@ def drains_after_s(
 
 def _is_feasible_without(request: RoutingRequest, view: TierView, share: float) -> bool:
     load = view.load
-    lighter = load._replace(
+    lighter = replace(
+        load,
         sequences=load.sequences * (1.0 - share),
         queued_tokens=load.queued_tokens * (1.0 - share),
         slot_wait_s=0.0 if share > 0 else load.slot_wait_s,

@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from serve_app.routing.record import record
 
 _MOST_BLOCKED = 0.9
 
@@ -33,8 +34,8 @@ class LatencyProfile:
         return self.step_base_s + self.step_per_sequence_s * sequences
 
 
-# Tuples where many are made per decision: a frozen dataclass is five times slower to make.
-class TierLoad(NamedTuple):
+@record
+class TierLoad:
     """What a new request meets on the replica that would take it.
 
     sequences: already decoding there. mean_sequences: lately, in the mean over time. turnover_s:
@@ -56,7 +57,8 @@ class TierLoad(NamedTuple):
 IDLE = TierLoad()
 
 
-class ReplyTime(NamedTuple):
+@record
+class ReplyTime:
     """One predicted reply, in seconds, as a line in its output tokens.
 
     wait_s: before its prefill begins; slot_wait_s: of that, until a decode slot frees up. fixed_s:
@@ -114,7 +116,8 @@ def predict(
     return ReplyTime(wait_s, prefill_s, step_s, batch, slot_wait_s=load.slot_wait_s)
 
 
-class MetLoad(NamedTuple):
+@record
+class MetLoad:
     """What a reply really met on an average replica, in the mean over its time: sequences (its
     own included), the share of time that others' prefills took, and until a slot was free; None
     where that could not be seen.
@@ -133,7 +136,7 @@ def with_met_load(
     step_s = _step_s(profile, batch, met.blocked_share)
     slot_wait_s = predicted.slot_wait_s if met.slot_wait_s is None else met.slot_wait_s
     wait_s = predicted.wait_s - predicted.slot_wait_s + slot_wait_s
-    return predicted._replace(wait_s=wait_s, step_s=step_s, batch=batch, slot_wait_s=slot_wait_s)
+    return ReplyTime(wait_s, predicted.prefill_s, step_s, batch, predicted.fixed_s, slot_wait_s)
 
 
 def _step_s(profile: LatencyProfile, batch: float, blocked_share: float) -> float:

@@ -9,6 +9,7 @@ from serve_app.routing.learning.calibration import Calibrator
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.prices import ShadowPrice
+from serve_app.routing.record import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Slo:
         return self.e2e_ms is None and self.ttft_ms is None and self.tpot_ms is None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RoutingRequest:
     """A request as the router sees it.
 
@@ -73,8 +74,7 @@ class RoutingRequest:
         )
 
 
-# Never changed, but not frozen: that would make each of its many fields slower to set.
-@dataclass(slots=True)
+@record
 class TierView:
     """One tier at one moment: facts, load and what was learned of it.
 

@@ -2,9 +2,10 @@
 
 import pickle
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 
+from serve_app.routing.record import record
 from serve_app.simulator.batch.jump import Jump, StepNoise
 from serve_app.simulator.batch.scheduler import Scheduler
 from serve_app.simulator.batch.sequence import Sequence
@@ -13,7 +14,7 @@ from serve_app.simulator.timing import EngineTiming
 __all__ = ["EngineTiming", "Finished", "Replica"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finished:
     """One whole reply; times in seconds on the clock of `submit` and `advance`."""
 

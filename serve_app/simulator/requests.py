@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from serve_app.routing.decision import Decision
+from serve_app.routing.record import record
 from serve_app.routing.types import RoutingRequest
 from serve_app.simulator.trace import Request
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arrival:
     """One request and what its caller wants; `asked` is what routing is told of it.
 

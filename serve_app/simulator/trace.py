@@ -3,13 +3,15 @@
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from serve_app.routing.record import record
 
 COLUMNS = ("arrived_at_s", "prompt_tokens", "output_tokens")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """One request as it came: when, how long its prompt was and how long its reply became."""
 

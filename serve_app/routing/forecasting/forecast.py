@@ -6,7 +6,6 @@ is never the product of stacked quantiles.
 """
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 from serve_app.routing.forecasting.in_time import InTime
@@ -16,12 +15,12 @@ from serve_app.routing.learning.conformal import Recalibration, score_of
 from serve_app.routing.learning.errors import Error
 from serve_app.routing.learning.knowledge import Knowledge
 from serve_app.routing.lengths.reply import ReplyLength
+from serve_app.routing.record import record
 
 _LEAST_S = 1e-6
 
 
-# Never changed, but not frozen, which would make each field slower to set.
-@dataclass(slots=True)
+@record
 class Forecast:
     """One request on one tier, with what was known of the tier when it was made.
 
@@ -52,8 +51,8 @@ class Forecast:
     ) -> "Forecast":
         """Everything known, applied to one raw prediction."""
         groups = _groups(raw, prompt_tokens, expected_tokens)
-        speeds, error = knowledge.at(groups[0])
-        time = speeds.applied(raw)
+        known = knowledge.at(groups[0])
+        time, error = known.speeds.applied(raw), known.e2e_error
         return cls(raw, length, prompt_tokens, expected_tokens, knowledge, groups, time, error)
 
     @property

@@ -5,11 +5,11 @@ Neither a reply's length nor the error of its predicted time is known: log((actu
 """
 
 import math
-from dataclasses import dataclass
 from operator import mul
 
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.lengths.reply import ReplyLength
+from serve_app.routing.record import record
 
 _SURE = 3.3
 _LEAST_S = 1e-6
@@ -18,8 +18,7 @@ _FAR = 0.5 * math.erfc(math.sqrt(0.5))
 _NEAR = 0.5 - _FAR
 
 
-# Never changed, but not frozen, which would make each field slower to set.
-@dataclass(slots=True)
+@record
 class InTime:
     """Replies of one request, and a limit.
 

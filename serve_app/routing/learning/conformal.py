@@ -14,7 +14,9 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
+
+from serve_app.routing.record import record
 
 _NORMAL = NormalDist()
 _HALF_ROOT = math.sqrt(0.5)
@@ -56,7 +58,8 @@ def _share_below(score: float) -> float:
     return 0.5 * math.erfc(-score * _HALF_ROOT)
 
 
-class Recalibration(NamedTuple):
+@record
+class Recalibration:
     """Maps a model's probability to the share of cases in which it came true, and back.
 
     scores: at which score each of `LEVELS` is reached, ascending.
@@ -75,7 +78,8 @@ class Recalibration(NamedTuple):
         return _share_below(_interpolated(score_of(true), _TARGETS, self.scores))
 
 
-class _Offset(NamedTuple):
+@record
+class _Offset:
     """Of one group. seen: how often; seen_at: how many had been observed when it last was."""
 
     scores: Scores
@@ -98,7 +102,8 @@ class _Offset(NamedTuple):
 _UNSEEN = _Offset(_NO_OFFSET, 0, 0)
 
 
-class GroupOffsets(NamedTuple):
+@record
+class GroupOffsets:
     """The offsets of all groups at one moment; never changed.
 
     A group that was never seen adds nothing, so a request is judged by the groups that were: the

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from serve_app.routing.record import record
 
 SPREAD_OF_TABLE = 0.35
 SPREAD_OF_MEASUREMENT = 0.12
@@ -18,7 +20,8 @@ _WILD = 3.0
 _SHRINKAGE = 10.0
 
 
-class Error(NamedTuple):
+@record
+class Error:
     """log(actual / predicted): what it is now in the mean, and its standard deviation."""
 
     level: float

@@ -1,33 +1,34 @@
 """What one tier had taught at one moment. Never changed: whoever holds it can still ask later."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import field
 
 from serve_app.routing.learning.conformal import GroupOffsets, Recalibration
 from serve_app.routing.learning.errors import Error, ErrorTracker
 from serve_app.routing.learning.speed import Correction, Speeds
+from serve_app.routing.record import record
 
 _FORGOTTEN_BY_HALF = 150
 _MOST_KEPT = 64
 
 
-class Unforeseen(NamedTuple):
+@record
+class Unforeseen:
     """The error that is left at one load. seen_at: replies of the tier when it was last met."""
 
     tracker: ErrorTracker
     seen_at: int
 
 
-class Known(NamedTuple):
+@record
+class Known:
     """How fast a tier is at one load, and how sure that is."""
 
     speeds: Speeds
     e2e_error: Error
 
 
-# Never changed, but not frozen, which would make each field slower to set.
-@dataclass(slots=True)
+@record
 class Knowledge:
     """Everything a forecast rests on beside the raw prediction.
 

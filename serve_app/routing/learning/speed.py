@@ -7,11 +7,12 @@ running level follows the machine when it changes.
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.learning.errors import Error, ErrorTracker
 from serve_app.routing.learning.least_squares import LeastSquares
+from serve_app.routing.record import record
 
 _MOST_LOG_FACTOR = 2.5
 _FIXED_UNIT_S = 0.1
@@ -21,7 +22,8 @@ _BATCHES = (1.0, 4.0, 16.0, 64.0)
 _LOG_APART = math.log(4.0)
 
 
-class Speeds(NamedTuple):
+@record
+class Speeds:
     """What is done to every raw prediction of one load: factors, and seconds.
 
     prefill: on prefill, and on the wait for those ahead. slot_wait: on the wait for a decode slot,
@@ -49,7 +51,8 @@ class Speeds(NamedTuple):
         )
 
 
-class Correction(NamedTuple):
+@record
+class Correction:
     """What was learned of the speeds, in logarithms of factors, and seconds.
 
     log_prefill: of prefill and wait. log_steps: of a decode step at each of `_BATCHES`. fixed_s:

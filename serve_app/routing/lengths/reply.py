@@ -4,16 +4,17 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
 from serve_app.routing.learning.histogram import TOKENS, Shares
+from serve_app.routing.record import record
 
 _TOKENS = np.array(TOKENS)
 
 
-class LengthQuery(NamedTuple):
+@record
+class LengthQuery:
     """What is known of a reply's length before it is written, in tokens.
 
     route: what kind of request it is (task or class). expected: the caller's own guess. least and

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serve_app.routing.latency import LatencyProfile
+from serve_app.routing.record import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class EngineFacts:
         return f"{self.fingerprint}|{self.profile}|{self.context_tokens}|{self.max_num_seqs}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
     """How a request ended, as far as it teaches something; seconds from dispatch.
 

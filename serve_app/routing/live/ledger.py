@@ -9,13 +9,13 @@ from heapq import heappop, heappush, nsmallest
 from serve_app.routing.latency import MetLoad, TierLoad
 from serve_app.routing.live.lately import Lately
 from serve_app.routing.live.others import OtherRouters, Queue
+from serve_app.routing.record import record
 
 _TURNOVER_GAIN = 0.05
 _OVERDUE_SHARE = 0.1
 
 
-# Never changed, but not frozen, which would make each field slower to set.
-@dataclass(slots=True)
+@record
 class Work:
     """One request as it is sent to a tier.
 

@@ -1,12 +1,14 @@
 """The load that other routers put on a tier, from its replicas' reports. `now` is an argument."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from serve_app.routing.record import record
 
 _LIFETIME_S = 5.0
 
 
-class Queue(NamedTuple):
+@record
+class Queue:
     """Sequences on a tier, and prompt tokens that wait for their prefill."""
 
     sequences: float = 0.0
@@ -16,7 +18,8 @@ class Queue(NamedTuple):
 _NOTHING = Queue()
 
 
-class _Report(NamedTuple):
+@record
+class _Report:
     """One replica's own account of its load, and how much of all replicas' was ours then."""
 
     load: Queue
