@@ -78,7 +78,8 @@ class ReplyTime:
 
     def e2e_s(self, output_tokens: float) -> float:
         """Wait, prefill, then `output_tokens - 1` decode steps."""
-        return self.ttft_s + max(0.0, output_tokens - 1.0) * self.step_s
+        later_s = (output_tokens - 1.0) * self.step_s if output_tokens > 1.0 else 0.0
+        return self.ttft_s + later_s
 
     def tokens_within(self, limit_s: float) -> float:
         """Output tokens that are finished after `limit_s`; below 1 when not even the first is."""
@@ -109,7 +110,9 @@ def predict(
     fresh_tokens = prompt_tokens * (1.0 - load.cached_share)
     wait_s = load.slot_wait_s + load.queued_tokens * profile.prefill_per_token_s
     prefill_s = profile.prefill_s(fresh_tokens)
-    now = min(load.sequences + sequences, float(max_num_seqs))
+    most, now = float(max_num_seqs), load.sequences + sequences
+    if now > most:
+        now = most
     horizon_s = wait_s + prefill_s + output_tokens * profile.step_s(now)
     batch = _expected_batch(load, now, sequences, max_num_seqs, horizon_s)
     step_s = _step_s(profile, batch, load.blocked_share)
@@ -140,7 +143,8 @@ def with_met_load(
 
 
 def _step_s(profile: LatencyProfile, batch: float, blocked_share: float) -> float:
-    return profile.step_s(batch) / (1.0 - min(_MOST_BLOCKED, blocked_share))
+    blocked = blocked_share if blocked_share < _MOST_BLOCKED else _MOST_BLOCKED
+    return profile.step_s(batch) / (1.0 - blocked)
 
 
 def _expected_batch(

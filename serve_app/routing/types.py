@@ -68,7 +68,11 @@ class RoutingRequest:
         most = max(1, context_tokens - prompt_tokens)
         if self.max_tokens is not None:
             most = min(most, max(1, self.max_tokens))
-        least = most if self.is_length_fixed else min(most, max(1, self.min_tokens))
+        least = 1
+        if self.is_length_fixed:
+            least = most
+        elif self.min_tokens > 1:
+            least = min(most, self.min_tokens)
         return LengthQuery(
             self.route, prompt_tokens, self.expected_output_tokens, least, most, self.sequences
         )

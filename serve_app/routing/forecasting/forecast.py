@@ -161,13 +161,13 @@ def _groups(raw: ReplyTime, prompt_tokens: int, expected_tokens: float) -> tuple
     an idle and an overloaded machine: what misses under overload must not widen the bounds of an
     idle tier, which would then be refused everything and never be seen to be fast again.
     """
-    waits = round(math.log2(1.0 + raw.wait_s / raw.prefill_s)) if raw.prefill_s > 0 else 0
+    waits = 0
+    if raw.wait_s > 0.0 and raw.prefill_s > 0.0:
+        waits = round(math.log2(1.0 + raw.wait_s / raw.prefill_s))
     load = round(math.log2(1.0 + raw.batch))
     weight = 0 if load <= 2 and waits <= 1 else 1 if load <= 4 and waits <= 3 else 2
-    prompt, length = (
-        round(math.log2(max(1, prompt_tokens))),
-        round(math.log2(max(1.0, expected_tokens))),
-    )
+    prompt = round(math.log2(prompt_tokens)) if prompt_tokens > 1 else 0
+    length = round(math.log2(expected_tokens)) if expected_tokens > 1.0 else 0
     return _names_of(load, min(waits, 8), weight, prompt, length)
 
 

@@ -78,5 +78,6 @@ class InTime:
 
     def _line(self) -> tuple[float, float]:
         """A reply's time is `before_s + tokens * step_s`, as in `ReplyTime.e2e_s`."""
-        step_s = max(self.time.step_s, _LEAST_S)
-        return self.time.ttft_s + self.shift_s - step_s, step_s
+        time = self.time
+        step_s = time.step_s if time.step_s > _LEAST_S else _LEAST_S
+        return time.ttft_s + self.shift_s - step_s, step_s

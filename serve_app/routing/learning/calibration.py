@@ -20,7 +20,7 @@ from serve_app.routing.learning.errors import (
     ErrorTracker,
 )
 from serve_app.routing.learning.knowledge import Knowledge, Unforeseen
-from serve_app.routing.learning.speed import Correction, SpeedTracker
+from serve_app.routing.learning.speed import Correction, Speeds, SpeedTracker
 from serve_app.routing.lengths.reply import ReplyLength
 
 # Of the usual reply time: found on half of a trace, where it made errors of short and long replies
@@ -46,18 +46,20 @@ class Calibrator:
         self._tpot = ErrorTracker(spread)
         self._groups = GroupCalibration()
         self._usual_s = 0.0
+        # What errors are relative to, beside the predicted time itself; in seconds.
+        self.shift_s = _SMALLEST_SHIFT_S
         # Many decisions rest on what one outcome taught; None once there is a newer one.
         self._known: Knowledge | None = None
-
-    @property
-    def shift_s(self) -> float:
-        """What errors are relative to, beside the predicted time itself; in seconds."""
-        return max(_SMALLEST_SHIFT_S, _SHIFT_SHARE * self._usual_s)
 
     @property
     def correction(self) -> Correction:
         """What was learned of the speeds."""
         return self._speed.correction
+
+    @property
+    def speeds(self) -> Speeds:
+        """How fast its engine is now, whatever the load."""
+        return self._speed.speeds
 
     @property
     def speed_error(self) -> Error:
@@ -121,10 +123,10 @@ class Calibrator:
         self._speed.observe(
             met or forecast.raw, output_tokens=output_tokens, e2e_s=e2e_s, shift_s=self.shift_s
         )
-        at_speed = self.at_present_speed(forecast.raw)
+        at_speed = self.speeds.applied(forecast.raw)
         load, error = forecast.load_group, self._log_ratio(e2e_s, at_speed.e2e_s(output_tokens))
         self._learn_unforeseen(load, error)
-        self._usual_s += _USUAL_GAIN * (e2e_s - self._usual_s)
+        self._is_usual(self._usual_s + _USUAL_GAIN * (e2e_s - self._usual_s))
         self._known = None
         if ttft_s is not None:
             self._learn_phases(forecast, output_tokens, e2e_s, ttft_s)
@@ -138,7 +140,7 @@ class Calibrator:
             return
         score = score_of(forecast.stated_probability(elapsed_s))
         self._groups.observe(forecast.groups, forecast.recalibration, score, is_lower_bound=True)
-        longest_s = self.at_present_speed(forecast.raw).e2e_s(forecast.length.most)
+        longest_s = self.speeds.applied(forecast.raw).e2e_s(forecast.length.most)
         error = self._log_ratio(elapsed_s, longest_s)
         self._known = None
         if error > self.knowledge().e2e_error(forecast.load_group).level:
@@ -173,10 +175,7 @@ class Calibrator:
         self._ttft.restore(snapshot["ttft"])
         self._tpot.restore(snapshot["tpot"])
         self._groups.restore(snapshot["groups"])
-        self._usual_s = max(0.0, float(snapshot["usual_s"]))
-
-    def at_present_speed(self, raw: ReplyTime) -> ReplyTime:
-        return self._speed.speeds.applied(raw)
+        self._is_usual(max(0.0, float(snapshot["usual_s"])))
 
     def _learn_unforeseen(self, load: str, error: float) -> None:
         """Teaches a copy: `Knowledge` that was given out holds on to the old tracker."""
@@ -197,4 +196,9 @@ class Calibrator:
             self._tpot.observe(math.log(tpot_s / time.step_s))
 
     def _log_ratio(self, actual_s: float, predicted_s: float) -> float:
-        return math.log((actual_s + self.shift_s) / (predicted_s + self.shift_s))
+        shift_s = self.shift_s
+        return math.log((actual_s + shift_s) / (predicted_s + shift_s))
+
+    def _is_usual(self, usual_s: float) -> None:
+        self._usual_s = usual_s
+        self.shift_s = max(_SMALLEST_SHIFT_S, _SHIFT_SHARE * usual_s)

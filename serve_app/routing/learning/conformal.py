@@ -12,10 +12,12 @@ range / (gain * observations), for any sequence of scores.
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from statistics import NormalDist
 from typing import Any
 
+from serve_app.routing.learning.errors import within
 from serve_app.routing.record import record
 
 _NORMAL = NormalDist()
@@ -50,7 +52,11 @@ def score_of(probability: float) -> float:
         return -LARGEST_SCORE
     if probability >= 1 - 1e-6:
         return LARGEST_SCORE
-    return max(-LARGEST_SCORE, min(LARGEST_SCORE, _NORMAL.inv_cdf(probability)))
+    return within(LARGEST_SCORE, _NORMAL.inv_cdf(probability))
+
+
+# What is asked of replies is one of a few shares, and asked again and again.
+_score_of_asked = lru_cache(maxsize=256)(score_of)
 
 
 def _share_below(score: float) -> float:
@@ -75,7 +81,7 @@ class Recalibration:
 
     def stated_probability(self, true: float) -> float:
         """What the model must state for `true` to be true; the inverse."""
-        return _share_below(_interpolated(score_of(true), _TARGETS, self.scores))
+        return _share_below(_interpolated(_score_of_asked(true), _TARGETS, self.scores))
 
 
 @record
@@ -186,7 +192,7 @@ def _moved(offset: _Offset, misses: Scores, num_observed: int) -> _Offset:
     present = offset.present(num_observed)
     scores = [score + gain * miss for score, miss in zip(present, misses, strict=True)]
     if max(scores) > _FARTHEST or min(scores) < -_FARTHEST:
-        scores = [min(_FARTHEST, max(-_FARTHEST, score)) for score in scores]
+        scores = [within(_FARTHEST, score) for score in scores]
     return _Offset(tuple(scores), seen + 1, num_observed)
 
 

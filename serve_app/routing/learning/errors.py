@@ -53,14 +53,14 @@ class ErrorTracker:
 
     def observe(self, error: float) -> None:
         """Takes one log(actual / predicted), the prediction without this level."""
-        error = max(-_FARTHEST, min(_FARTHEST, error))
-        surprise = error - self._level
-        spread = max(_SMALLEST_SPREAD, math.sqrt(self._variance))
-        self._trend += _TREND_GAIN * (max(-_WILD, min(_WILD, surprise / spread)) - self._trend)
-        young = 1.0 / (_PRIOR_COUNT + self.observations)
+        surprise = within(_FARTHEST, error) - self._level
+        spread = _spread(self._variance)
+        self._trend += _TREND_GAIN * (within(_WILD, surprise / spread) - self._trend)
         # One wild reply must not blind the tier, it counts as a few spreads; a dozen are a drift.
-        seen = surprise if self.is_drifting else min(abs(surprise), _WILD * spread)
-        level_gain, spread_gain = _DRIFT_GAINS if self.is_drifting else _GAINS
+        seen, (level_gain, spread_gain) = within(_WILD * spread, surprise), _GAINS
+        if self.is_drifting:
+            seen, (level_gain, spread_gain) = surprise, _DRIFT_GAINS
+        young = 1.0 / (_PRIOR_COUNT + self.observations)
         self._level += max(level_gain, young) * surprise
         self._variance += max(spread_gain, young) * (seen**2 - self._variance)
         self.observations += 1
@@ -76,13 +76,13 @@ class ErrorTracker:
         """The present error, as if `_SHRINKAGE` observations had said what the parent says."""
         own = trust * self.observations / (self.observations + _SHRINKAGE)
         variance = own * self._variance + (1.0 - own) * parent.spread**2
-        spread = max(_SMALLEST_SPREAD, math.sqrt(variance))
+        spread = _spread(variance)
         return Error(self._level * own, spread, self.observations, self.is_drifting)
 
     def error(self, *, trust: float = 1.0) -> Error:
         """The present error; `trust` below 1 goes back towards the prior, for old knowledge."""
         variance = trust * self._variance + (1.0 - trust) * self._prior**2
-        spread = max(_SMALLEST_SPREAD, math.sqrt(variance))
+        spread = _spread(variance)
         return Error(self._level * trust, spread, self.observations, self.is_drifting)
 
     def snapshot(self) -> dict[str, float]:
@@ -102,3 +102,15 @@ class ErrorTracker:
             raise ValueError("an error needs a finite level and a positive variance")
         self._level, self._variance = level, variance
         self.observations = int(snapshot["observations"])
+
+
+def within(most: float, value: float) -> float:
+    """The value, or the nearer end of [-most, most]; `min` and `max` take four times as long."""
+    if value > most:
+        return most
+    return value if value >= -most else -most
+
+
+def _spread(variance: float) -> float:
+    spread = math.sqrt(variance)
+    return spread if spread > _SMALLEST_SPREAD else _SMALLEST_SPREAD

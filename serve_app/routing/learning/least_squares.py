@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from operator import mul
 from typing import Any
 
+from serve_app.routing.learning.errors import within
+
 _FORGETTING = 0.999
 
 
@@ -30,7 +32,7 @@ class LeastSquares:
         scale = 1.0 / (noise + sum(map(mul, features, reach)))
         gain, bound = scale * error, self._bound
         self.parameters = [
-            min(bound, max(-bound, parameter + reached * gain))
+            within(bound, parameter + reached * gain)
             for parameter, reached in zip(self.parameters, reach, strict=True)
         ]
         for row, reached in zip(self._covariance, reach, strict=True):
@@ -64,14 +66,14 @@ class LeastSquares:
 
     def _limit(self) -> None:
         """Scales rows and columns down where forgetting let a variance grow too far."""
-        for i, largest in enumerate(self._largest):
-            variance = self._covariance[i][i]
+        for i, (row, largest) in enumerate(zip(self._covariance, self._largest, strict=True)):
+            variance = row[i]
             if variance <= largest:
                 continue
             scale = (largest / variance) ** 0.5
-            for j in range(len(self._largest)):
-                self._covariance[i][j] *= scale
-                self._covariance[j][i] *= scale
+            row[:] = [entry * scale for entry in row]
+            for other in self._covariance:
+                other[i] *= scale
 
 
 def _diagonal(variances: Sequence[float]) -> list[list[float]]:

@@ -40,15 +40,18 @@ class Speeds:
     def applied(self, raw: ReplyTime) -> ReplyTime:
         """The raw prediction with what was learned of the speeds."""
         slot_wait_s = raw.slot_wait_s * self.slot_wait
-        step = math.exp(_between(self.log_steps, raw.batch)) * self.everything
         return ReplyTime(
             slot_wait_s + (raw.wait_s - raw.slot_wait_s) * self.prefill,
             raw.prefill_s * self.prefill,
-            raw.step_s * step,
+            raw.step_s * self.step(raw.batch),
             raw.batch,
             (raw.fixed_s + self.fixed_s) * self.everything,
             slot_wait_s,
         )
+
+    def step(self, batch: float) -> float:
+        """The factor on a decode step with this batch."""
+        return math.exp(_between(self.log_steps, batch)) * self.everything
 
 
 @record

@@ -45,10 +45,11 @@ class Counts:
         count = self._by_key.get(key)
         if count is None:
             count = self._by_key[key] = _Count(RollingHistogram())
-        self._by_key.move_to_end(key)
-        while len(self._by_key) > _MOST_KEYS:
-            # Callers choose route keys; the least recently used count makes room.
-            self._by_key.popitem(last=False)
+            while len(self._by_key) > _MOST_KEYS:
+                # Callers choose route keys; the least recently used count makes room.
+                self._by_key.popitem(last=False)
+        else:
+            self._by_key.move_to_end(key)
         count.add(tokens, beyond)
 
     def distribution(self, key: str) -> LengthDistribution:

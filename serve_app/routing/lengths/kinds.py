@@ -22,10 +22,16 @@ def keys_of(query: LengthQuery) -> dict[str, str]:
     Those are of half a doubling of the prompt (much shrunk, or hardly), the route, or everything,
     or of a quarter of a doubling of what the caller expects. Not to be changed.
     """
+    return _keys_of(query.route, query.prompt_tokens, query.expected)
+
+
+# Asked for by each tier, and again when the reply has come.
+@lru_cache(maxsize=4096)
+def _keys_of(route: str, prompt_tokens: int, expected: int | None) -> dict[str, str]:
     quarters = None
-    if query.expected:
-        quarters = round(_HINTS_PER_DOUBLING * math.log2(max(1, query.expected)))
-    return _keys(query.route, round(2 * math.log2(max(1, query.prompt_tokens))), quarters)
+    if expected:
+        quarters = round(_HINTS_PER_DOUBLING * math.log2(max(1, expected)))
+    return _keys(route, round(2 * math.log2(max(1, prompt_tokens))), quarters)
 
 
 @lru_cache(maxsize=4096)

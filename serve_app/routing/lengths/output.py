@@ -10,7 +10,7 @@ from typing import Any
 
 from serve_app.routing.lengths.counts import Counts
 from serve_app.routing.lengths.kinds import ALL, keys_of
-from serve_app.routing.lengths.reply import SCORED, LengthQuery, ReplyLength
+from serve_app.routing.lengths.reply import LengthQuery, ReplyLength
 from serve_app.routing.lengths.scores import Scores, pinball
 
 
@@ -58,10 +58,11 @@ class OutputLengths:
         if not is_cut:
             losses = {kind: self._loss(key, query, output_tokens) for kind, key in keys.items()}
             self._scores.add(query, losses)
+        shared = self._shared
         # What others are shrunk to comes first.
         for key in reversed(keys.values()):
-            if self._shared is not None:
-                self._shared._counts.add(key, output_tokens, is_cut=is_cut)
+            if shared is not None:
+                shared._counts.add(key, output_tokens, is_cut=is_cut)
             self._counts.add(key, output_tokens, is_cut=is_cut)
 
     def snapshot(self) -> dict[str, Any]:
@@ -81,7 +82,7 @@ class OutputLengths:
             self._scores.restore(losses)
 
     def _loss(self, key: str, query: LengthQuery, output_tokens: float) -> float:
-        loss = 0.0
-        for level, tokens in zip(SCORED, self._counts.distribution(key).scored, strict=True):
-            loss += pinball(output_tokens, min(tokens, query.most), level)
+        loss, most = 0.0, query.most
+        for level, tokens in self._counts.distribution(key).scored:
+            loss += pinball(output_tokens, tokens if tokens < most else most, level)
         return loss

@@ -47,7 +47,7 @@ class LengthDistribution:
         self.cumulative: list[float] = np.cumsum(shares).tolist()
         # Many are made that nobody asks for more.
         self._cumulative_tokens: list[float] | None = None
-        self._scored: tuple[float, ...] | None = None
+        self._scored: tuple[tuple[float, float], ...] | None = None
 
     @property
     def cumulative_tokens(self) -> list[float]:
@@ -57,10 +57,10 @@ class LengthDistribution:
         return self._cumulative_tokens
 
     @property
-    def scored(self) -> tuple[float, ...]:
-        """The quantiles of `SCORED`, in tokens."""
+    def scored(self) -> tuple[tuple[float, float], ...]:
+        """Each of `SCORED` with its quantile, in tokens."""
         if self._scored is None:
-            self._scored = tuple(map(self.quantile, SCORED))
+            self._scored = tuple((level, self.quantile(level)) for level in SCORED)
         return self._scored
 
     def quantile(self, probability: float) -> float:

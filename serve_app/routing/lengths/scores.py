@@ -7,7 +7,7 @@ from serve_app.routing.lengths.reply import LengthQuery
 
 _GAIN = 0.02
 _BEFORE_CHOICE = 30
-_MOST_KEPT = 2048
+_MOST_KEPT = 512
 
 
 class Scores:
@@ -18,7 +18,8 @@ class Scores:
     """
 
     def __init__(self) -> None:
-        self._losses: dict[str, tuple[float, int]] = {}
+        # Of each kind, by what was asked.
+        self._losses: dict[str, dict[str, tuple[float, int]]] = {}
         self._best: dict[str, str] = {}
 
     def best(self, query: LengthQuery, kinds: Collection[str]) -> str:
@@ -26,7 +27,8 @@ class Scores:
         asked = _asked(query)
         best = self._best.get(asked)
         if best is None:
-            losses = {kind: self._losses.get(f"{asked}|{kind}", (0.0, 0)) for kind in kinds}
+            known = self._losses.get(asked, {})
+            losses = {kind: known.get(kind, (0.0, 0)) for kind in kinds}
             is_known = min(seen for _, seen in losses.values()) >= _BEFORE_CHOICE
             best = min(kinds, key=lambda kind: losses[kind][0]) if is_known else next(iter(kinds))
             self._best[asked] = best
@@ -39,16 +41,20 @@ class Scores:
             # Callers choose route keys; what they have filled is learned again.
             self._losses.clear()
             self._best.clear()
+        known = self._losses.setdefault(asked, {})
         for kind, loss in losses.items():
-            key = f"{asked}|{kind}"
-            mean, seen = self._losses.get(key, (loss, 0))
+            mean, seen = known.get(kind, (loss, 0))
             gain = max(_GAIN, 1.0 / (seen + 1))
-            self._losses[key] = (mean + gain * (loss - mean), seen + 1)
+            known[kind] = (mean + gain * (loss - mean), seen + 1)
         self._best.pop(asked, None)
 
     def snapshot(self) -> dict[str, list[float]]:
         """Mean loss and number of replies by route and kind, as plain values."""
-        return {key: list(loss) for key, loss in self._losses.items()}
+        return {
+            f"{asked}|{kind}": list(loss)
+            for asked, losses in self._losses.items()
+            for kind, loss in losses.items()
+        }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Takes up what `snapshot` gave.
@@ -56,9 +62,11 @@ class Scores:
         Raises:
             ValueError, TypeError: it is not such a snapshot.
         """
-        self._losses = {
-            str(key): (float(mean), int(seen)) for key, (mean, seen) in snapshot.items()
-        }
+        losses: dict[str, dict[str, tuple[float, int]]] = {}
+        for key, (mean, seen) in snapshot.items():
+            asked, _, kind = str(key).rpartition("|")
+            losses.setdefault(asked, {})[kind] = (float(mean), int(seen))
+        self._losses = losses
         self._best.clear()
 
 

@@ -147,13 +147,13 @@ class TierState:
 
         Its own steps, and a prefill like its own for each slot: that is how many begin meanwhile.
         """
-        raw, facts = candidate.forecast.raw, self._facts
+        facts, speeds = self._facts, self.calibrator.speeds
         if facts is None:
             return candidate.e2e_s
         profile, slots = facts.profile or self._settings.prior, facts.max_num_seqs
-        full = with_met_load(profile, raw, MetLoad(slots, 0.0), max_num_seqs=slots)
-        time = self.calibrator.at_present_speed(full)
-        return max(0.0, candidate.output_tokens - 1.0) * time.step_s + slots * time.prefill_s
+        step_s = profile.step_s(slots) * speeds.step(slots)
+        prefill_s = candidate.forecast.raw.prefill_s * speeds.prefill
+        return max(0.0, candidate.output_tokens - 1.0) * step_s + slots * prefill_s
 
     def was_wanted(self, worth: float | None, *, is_crowded: bool) -> None:
         """Notes that an idle machine would have served a request here."""
