@@ -43,7 +43,8 @@ class Candidate:
     _forecast: Forecast | None = field(default=None, init=False, repr=False)
     _idle: Forecast | None = field(default=None, init=False, repr=False)
     _probability: float | None = field(default=None, init=False, repr=False)
-    _reached: tuple[float, bool] | None = field(default=None, init=False, repr=False)
+    _met: float = field(default=0.0, init=False, repr=False)
+    _missed: float = field(default=math.inf, init=False, repr=False)
     _idle_reached: bool | None = field(default=None, init=False, repr=False)
 
     @property
@@ -97,10 +98,16 @@ class Candidate:
         """Whether `probability` is that or more, which is mostly known without working it out."""
         if self.fitted_tokens is not None:
             return self.slo.attainment >= probability
-        if self._reached is None or self._reached[0] != probability:
-            is_met = _reaches(self.slo, self.forecast, self.request.elapsed_s, probability)
-            self._reached = probability, is_met
-        return self._reached[1]
+        # What reaches a probability reaches a smaller one.
+        if probability <= self._met:
+            return True
+        if probability >= self._missed:
+            return False
+        if _reaches(self.request.slo, self.forecast, self.request.elapsed_s, probability):
+            self._met = probability
+            return True
+        self._missed = probability
+        return False
 
     @property
     def score(self) -> float:

@@ -25,7 +25,7 @@ def choose(request: RoutingRequest, views: Sequence[TierView], *, objective: Obj
     those `objective` decides: `best_quality_within_slo` or `cheapest_within_slo`. With no feasible
     tier, the request's own `on_infeasible` chain says what to try.
     """
-    candidates = tuple(assess(request, view, objective) for view in views)
+    candidates = tuple([assess(request, view, objective) for view in views])
     eligible = [candidate for candidate in candidates if candidate.excluded is None]
     feasible = _feasible(eligible, _needed(request))
     if not feasible:

@@ -66,11 +66,14 @@ class InTime:
         possible_tokens = (shifted_s * margin - before_s) / step_s
         if possible_tokens < length.least:
             return 0.0, 0.0
-        within, margin = length.share_within, math.exp(self.spread)
-        sure, possible = within(sure_tokens), within(possible_tokens)
-        early = within((shifted_s / margin - before_s) / step_s)
-        punctual = within((shifted_s - before_s) / step_s)
-        late = within((shifted_s * margin - before_s) / step_s)
+        margin = math.exp(self.spread)
+        sure, early, punctual, late, possible = length.shares_within(
+            sure_tokens,
+            (shifted_s / margin - before_s) / step_s,
+            (shifted_s - before_s) / step_s,
+            (shifted_s * margin - before_s) / step_s,
+            possible_tokens,
+        )
         return (
             _FAR * (sure + late) + _NEAR * (early + punctual),
             _FAR * (early + possible) + _NEAR * (punctual + late),

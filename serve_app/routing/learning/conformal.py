@@ -102,7 +102,7 @@ class _Offset:
         if unseen < _FORGOTTEN_FROM:
             return self.scores
         kept = 0.5 ** (unseen / _FORGOTTEN_BY_HALF)
-        return tuple(score * kept for score in self.scores)
+        return tuple([score * kept for score in self.scores])
 
 
 _UNSEEN = _Offset(_NO_OFFSET, 0, 0)
@@ -190,10 +190,10 @@ def _moved(offset: _Offset, misses: Scores, num_observed: int) -> _Offset:
     seen = offset.seen
     gain = _GAIN * (1.0 + _EARLY / (_EARLY + seen) * _EARLY_FACTOR)
     present = offset.present(num_observed)
-    scores = [score + gain * miss for score, miss in zip(present, misses, strict=True)]
+    scores = tuple([score + gain * miss for score, miss in zip(present, misses, strict=True)])
     if max(scores) > _FARTHEST or min(scores) < -_FARTHEST:
-        scores = [within(_FARTHEST, score) for score in scores]
-    return _Offset(tuple(scores), seen + 1, num_observed)
+        scores = tuple([within(_FARTHEST, score) for score in scores])
+    return _Offset(scores, seen + 1, num_observed)
 
 
 def _expected_misses(issued: Recalibration, score: float) -> Scores:

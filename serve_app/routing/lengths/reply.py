@@ -44,7 +44,7 @@ class LengthDistribution:
     def __init__(self, shares: Shares) -> None:
         self.shares = shares
         # Lists, because single numbers are looked up in them.
-        self.cumulative: list[float] = np.cumsum(shares).tolist()
+        self.cumulative: list[float] = shares.cumsum().tolist()
         # Many are made that nobody asks for more.
         self._cumulative_tokens: list[float] | None = None
         self._scored: tuple[tuple[float, float], ...] | None = None
@@ -53,7 +53,7 @@ class LengthDistribution:
     def cumulative_tokens(self) -> list[float]:
         """What replies up to each bin add to the mean."""
         if self._cumulative_tokens is None:
-            self._cumulative_tokens = np.cumsum(self.shares * _TOKENS).tolist()
+            self._cumulative_tokens = (self.shares * _TOKENS).cumsum().tolist()
         return self._cumulative_tokens
 
     @property
@@ -90,16 +90,21 @@ class ReplyLength:
     def is_fixed(self) -> bool:
         return self.least >= self.most
 
-    def share_within(self, tokens: float) -> float:
-        """Share of replies of at most so many tokens, within the limits."""
-        if tokens >= self.most:
-            return 1.0
-        if tokens < self.least:
-            return 0.0
-        index = bisect_right(TOKENS, tokens)
-        share = self.distribution.cumulative[index - 1] if index else 0.0
-        # All of them must be there: the longest counts.
-        return share if self.sequences == 1 else share**self.sequences
+    def shares_within(self, *counts: float) -> list[float]:
+        """Shares of replies of at most so many tokens, each within the limits."""
+        least, most, cumulative = self.least, self.most, self.distribution.cumulative
+        shares = []
+        for tokens in counts:
+            if tokens >= most:
+                shares.append(1.0)
+            elif tokens < least:
+                shares.append(0.0)
+            else:
+                index = bisect_right(TOKENS, tokens)
+                share = cumulative[index - 1] if index else 0.0
+                # All of them must be there: the longest counts.
+                shares.append(share if self.sequences == 1 else share**self.sequences)
+        return shares
 
     def between(
         self, more_than: float, at_most: float
