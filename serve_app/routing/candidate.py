@@ -162,12 +162,12 @@ class Candidate:
 
     @property
     def is_feasible(self) -> bool:
-        return self.excluded is None and self.reaches(self.slo.attainment)
+        return self.excluded is None and self.reaches(self.request.slo.attainment)
 
     @property
     def is_feasible_when_idle(self) -> bool:
         return self.excluded in (None, "class-share") and (
-            self.reaches(self.slo.attainment) or self.reaches_when_idle
+            self.reaches(self.request.slo.attainment) or self.reaches_when_idle
         )
 
     @property

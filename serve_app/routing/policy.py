@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from operator import attrgetter
 
 from serve_app.config import Objective
 from serve_app.routing.assess import assess
@@ -57,7 +58,7 @@ def _feasible(eligible: list[Candidate], needed: float) -> list[Candidate]:
     """Those that meet the SLO, best first; whoever could not win against these is not asked."""
     feasible: list[Candidate] = []
     to_beat = -math.inf
-    for candidate in sorted(eligible, key=lambda c: c.highest_score, reverse=True):
+    for candidate in sorted(eligible, key=attrgetter("highest_score"), reverse=True):
         if candidate.highest_score < to_beat:
             break
         if candidate.reaches(needed):

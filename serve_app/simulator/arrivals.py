@@ -80,8 +80,7 @@ def synthesize(
         for share in clients.shares()
     ]
     for arrived_at_s in heapq.merge(*arrivals):
-        like = randomness.choice(lengths)
-        yield Request(arrived_at_s, like.prompt_tokens, like.output_tokens)
+        yield randomness.choice(lengths).at(arrived_at_s)
 
 
 def _arrivals(

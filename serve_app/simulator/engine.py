@@ -98,6 +98,11 @@ class Replica:
         return self._scheduler.num_waiting
 
     @property
+    def num_requests(self) -> int:
+        """Both together."""
+        return len(self._sequences)
+
+    @property
     def queued_tokens(self) -> int:
         """Tokens still to be prefilled."""
         return self._scheduler.queued_tokens

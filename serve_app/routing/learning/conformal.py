@@ -17,7 +17,7 @@ from itertools import accumulate
 from statistics import NormalDist
 from typing import Any
 
-from serve_app.routing.learning.errors import within
+from serve_app.routing.learning.errors import all_within, within
 from serve_app.routing.record import record
 
 _NORMAL = NormalDist()
@@ -190,10 +190,8 @@ def _moved(offset: _Offset, misses: Scores, num_observed: int) -> _Offset:
     seen = offset.seen
     gain = _GAIN * (1.0 + _EARLY / (_EARLY + seen) * _EARLY_FACTOR)
     present = offset.present(num_observed)
-    scores = tuple([score + gain * miss for score, miss in zip(present, misses, strict=True)])
-    if max(scores) > _FARTHEST or min(scores) < -_FARTHEST:
-        scores = tuple([within(_FARTHEST, score) for score in scores])
-    return _Offset(scores, seen + 1, num_observed)
+    scores = [score + gain * miss for score, miss in zip(present, misses, strict=True)]
+    return _Offset(tuple(all_within(_FARTHEST, scores)), seen + 1, num_observed)
 
 
 def _expected_misses(issued: Recalibration, score: float) -> Scores:

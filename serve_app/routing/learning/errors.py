@@ -38,13 +38,15 @@ class ErrorTracker:
     meanwhile is wide: a drift is admitted before it is understood.
     """
 
-    __slots__ = ("_level", "_prior", "_trend", "_variance", "observations")
+    __slots__ = ("_level", "_present", "_prior", "_trend", "_variance", "observations")
 
     def __init__(self, spread: float) -> None:
         self._prior = spread
         self._level = 0.0
         self._variance = spread**2
         self._trend = 0.0
+        # Asked for more often than something is observed; None once something was.
+        self._present: Error | None = None
         self.observations = 0
 
     @property
@@ -63,6 +65,7 @@ class ErrorTracker:
         young = 1.0 / (_PRIOR_COUNT + self.observations)
         self._level += max(level_gain, young) * surprise
         self._variance += max(spread_gain, young) * (seen**2 - self._variance)
+        self._present = None
         self.observations += 1
 
     def copy(self) -> "ErrorTracker":
@@ -76,14 +79,15 @@ class ErrorTracker:
         """The present error, as if `_SHRINKAGE` observations had said what the parent says."""
         own = trust * self.observations / (self.observations + _SHRINKAGE)
         variance = own * self._variance + (1.0 - own) * parent.spread**2
-        spread = _spread(variance)
-        return Error(self._level * own, spread, self.observations, self.is_drifting)
+        return self._shrunk(variance, own)
 
     def error(self, *, trust: float = 1.0) -> Error:
         """The present error; `trust` below 1 goes back towards the prior, for old knowledge."""
-        variance = trust * self._variance + (1.0 - trust) * self._prior**2
-        spread = _spread(variance)
-        return Error(self._level * trust, spread, self.observations, self.is_drifting)
+        if trust == 1.0:
+            if self._present is None:
+                self._present = self._shrunk(self._variance, 1.0)
+            return self._present
+        return self._shrunk(trust * self._variance + (1.0 - trust) * self._prior**2, trust)
 
     def snapshot(self) -> dict[str, float]:
         """The state, as plain values."""
@@ -100,8 +104,11 @@ class ErrorTracker:
         level, variance = float(snapshot["level"]), float(snapshot["variance"])
         if not (math.isfinite(level) and 0 < variance < math.inf):
             raise ValueError("an error needs a finite level and a positive variance")
-        self._level, self._variance = level, variance
+        self._level, self._variance, self._present = level, variance, None
         self.observations = int(snapshot["observations"])
+
+    def _shrunk(self, variance: float, own: float) -> Error:
+        return Error(self._level * own, _spread(variance), self.observations, self.is_drifting)
 
 
 def within(most: float, value: float) -> float:
@@ -109,6 +116,13 @@ def within(most: float, value: float) -> float:
     if value > most:
         return most
     return value if value >= -most else -most
+
+
+def all_within(most: float, values: list[float]) -> list[float]:
+    """Each of them within [-most, most], which they mostly are."""
+    if max(values) <= most and min(values) >= -most:
+        return values
+    return [within(most, value) for value in values]
 
 
 def _spread(variance: float) -> float:

@@ -43,24 +43,22 @@ class RollingHistogram:
         """How many recent observations it stands for, at most 500."""
         return self._total / self._unit
 
-    def add(self, tokens: float) -> None:
-        """Counts one length."""
-        self.weights[bin_of(tokens)] += self._unit
-        self._grow()
+    def add(self, tokens: float, shares: Shares | None = None) -> None:
+        """Counts one length, or, with `shares`, one that is only known to be `tokens` or more.
 
-    def add_beyond(self, tokens: float, shares: Shares) -> None:
-        """Counts a length only known to be `tokens` or more.
-
-        It is spread over the longer bins as `shares` says they occur (redistribution to the
+        That is spread over the longer bins as `shares` says they occur (redistribution to the
         right, Efron 1967), so that replies cut short do not make lengths look short.
         """
-        first = bin_of(tokens)
-        beyond = float(shares[first:].sum())
-        if beyond <= 0:
-            self.add(tokens)
-            return
-        self.weights[first:] += shares[first:] * (self._unit / beyond)
-        self._grow()
+        first, unit = bin_of(tokens), self._unit
+        beyond = 0.0 if shares is None else float(shares[first:].sum())
+        if shares is None or beyond <= 0.0:
+            self.weights[first] += unit
+        else:
+            self.weights[first:] += shares[first:] * (unit / beyond)
+        self._total += unit
+        self._unit = unit / _FORGETTING
+        if self._unit > _LARGEST_UNIT:
+            self._rescale()
 
     def shares_above(self, parent: Shares, parent_count: float) -> Shares:
         """Shares of each bin, shrunk to the parent's as if it had `parent_count` observations."""
@@ -71,13 +69,10 @@ class RollingHistogram:
         """Weights in units of one observation, as the constructor takes them."""
         return [round(weight / self._unit, 6) for weight in self.weights.tolist()]
 
-    def _grow(self) -> None:
-        self._total += self._unit
-        self._unit /= _FORGETTING
-        if self._unit > _LARGEST_UNIT:
-            self.weights /= self._unit
-            self._total /= self._unit
-            self._unit = 1.0
+    def _rescale(self) -> None:
+        self.weights /= self._unit
+        self._total /= self._unit
+        self._unit = 1.0
 
 
 def log_normal_shares(median_tokens: float, log_spread: float) -> Shares:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from operator import mul
 from typing import Any
 
-from serve_app.routing.learning.errors import within
+from serve_app.routing.learning.errors import all_within
 
 _FORGETTING = 0.999
 
@@ -30,11 +30,12 @@ class LeastSquares:
         """Takes one error that the present parameters left; `noise` is its variance."""
         reach = [sum(map(mul, row, features)) for row in self._covariance]
         scale = 1.0 / (noise + sum(map(mul, features, reach)))
-        gain, bound = scale * error, self._bound
-        self.parameters = [
-            within(bound, parameter + reached * gain)
+        gain = scale * error
+        parameters = [
+            parameter + reached * gain
             for parameter, reached in zip(self.parameters, reach, strict=True)
         ]
+        self.parameters = all_within(self._bound, parameters)
         for row, reached in zip(self._covariance, reach, strict=True):
             share = reached * scale
             row[:] = [

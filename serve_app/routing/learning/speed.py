@@ -120,7 +120,7 @@ class SpeedTracker:
         decode = max(0.0, output_tokens - 1.0) * time.step_s / whole_s
         features = (
             (time.wait_s - time.slot_wait_s + time.prefill_s) / whole_s,
-            *(decode * weight for weight in _weights(met.batch)),
+            *[decode * weight for weight in _weights(met.batch)],
             _FIXED_UNIT_S / whole_s,
         )
         present = self.present

@@ -8,7 +8,6 @@ from typing import Any
 from serve_app.routing.learning.histogram import (
     TOKENS,
     RollingHistogram,
-    Shares,
     log_normal_shares,
 )
 from serve_app.routing.lengths.kinds import ALL, hinted, parent_of, shrinkage_of
@@ -50,7 +49,8 @@ class Counts:
                 self._by_key.popitem(last=False)
         else:
             self._by_key.move_to_end(key)
-        count.add(tokens, beyond)
+        count.histogram.add(tokens, beyond)
+        count.num_seen += 1
 
     def distribution(self, key: str) -> LengthDistribution:
         """Of a key's counts, made again when they have changed by enough; else its parent's."""
@@ -110,14 +110,6 @@ class _Count:
         self.num_seen = round(histogram.count)
         self.made: LengthDistribution | None = None
         self._stale_at = self._stale_above_at = 0
-
-    def add(self, tokens: float, beyond: Shares | None) -> None:
-        """Counts a length; with `beyond`, the shares of longer ones, it was only cut there."""
-        if beyond is None:
-            self.histogram.add(tokens)
-        else:
-            self.histogram.add_beyond(tokens, beyond)
-        self.num_seen += 1
 
     def is_stale(self, num_above: int) -> bool:
         return self.num_seen >= self._stale_at or num_above >= self._stale_above_at

@@ -11,7 +11,7 @@ from typing import Any
 from serve_app.routing.lengths.counts import Counts
 from serve_app.routing.lengths.kinds import ALL, keys_of
 from serve_app.routing.lengths.reply import LengthQuery, ReplyLength
-from serve_app.routing.lengths.scores import Scores, pinball
+from serve_app.routing.lengths.scores import Scores, loss
 
 
 class OutputLengths:
@@ -56,7 +56,11 @@ class OutputLengths:
             return
         keys = keys_of(query)
         if not is_cut:
-            losses = {kind: self._loss(key, query, output_tokens) for kind, key in keys.items()}
+            most, distribution = query.most, self._counts.distribution
+            losses = {
+                kind: loss(output_tokens, distribution(key).scored, most)
+                for kind, key in keys.items()
+            }
             self._scores.add(query, losses)
         shared = self._shared
         # What others are shrunk to comes first.
@@ -80,9 +84,3 @@ class OutputLengths:
         self._counts.restore(counts)
         if self._shared is None:
             self._scores.restore(losses)
-
-    def _loss(self, key: str, query: LengthQuery, output_tokens: float) -> float:
-        loss, most = 0.0, query.most
-        for level, tokens in self._counts.distribution(key).scored:
-            loss += pinball(output_tokens, tokens if tokens < most else most, level)
-        return loss

@@ -1,6 +1,6 @@
 """Which way to foresee reply lengths was best lately, per route, by pinball loss."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from serve_app.routing.lengths.reply import LengthQuery
@@ -72,6 +72,15 @@ class Scores:
 
 def _asked(query: LengthQuery) -> str:
     return f"{query.route}|{'hinted' if query.expected else 'plain'}"
+
+
+def loss(actual: float, quantiles: Sequence[tuple[float, float]], most: float) -> float:
+    """The pinball losses of a few quantiles, each given with its level and cut at `most`."""
+    total = 0.0
+    for level, predicted in quantiles:
+        excess = actual - (predicted if predicted < most else most)
+        total += level * excess if excess > 0.0 else (level - 1.0) * excess
+    return total
 
 
 def pinball(actual: float, predicted: float, probability: float) -> float:

@@ -5,6 +5,7 @@ The server's dispatcher and the simulator call the same object; neither knows wh
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 from serve_app.config import Objective
 from serve_app.errors import Saturated
@@ -72,7 +73,7 @@ class Chooser:
 
     def note(self, decision: Decision) -> None:
         """Tells the best tier whether it was crowded; what its capacity is worth follows."""
-        by_quality = sorted(decision.candidates, key=lambda c: c.quality, reverse=True)
+        by_quality = sorted(decision.candidates, key=attrgetter("quality"), reverse=True)
         best = next((c for c in by_quality if c.is_feasible_when_idle), None)
         if best is None or best.quality <= by_quality[-1].quality:
             return

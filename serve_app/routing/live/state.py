@@ -177,6 +177,8 @@ class TierState:
 
     def _reserved(self, now: float) -> float:
         """Sequences whose promised places a request of now would take."""
+        if self.promises.next_due_s is None:
+            return 0.0
         stay_s = self.ledger.turnover_s
         leaving_per_s = self.ledger.num_sequences / stay_s if stay_s else 0.0
         return self.promises.reserved(now, stay_s=stay_s, leaving_per_s=leaving_per_s)

@@ -95,8 +95,8 @@ class Scheduler:
     def schedule(self) -> int:
         """Fills `chunks` for the next step; returns the steps until the batch can change."""
         is_preempting = self._free_tokens() < 0
-        while self._free_tokens() < 0:
-            self._preempt()
+        if is_preempting:
+            self._make_room()
         self.chunks = []
         if self._prefilling or self._waiting:
             self._fill(self._max_batched_tokens - self.num_decoding, not is_preempting)
@@ -173,6 +173,10 @@ class Scheduler:
         sequence.finish_step = self.step + remaining
         heappush(self._decodes, (sequence.finish_step, sequence.order, sequence))
         return False
+
+    def _make_room(self) -> None:
+        while self._free_tokens() < 0:
+            self._preempt()
 
     def _preempt(self) -> None:
         """Sends the least urgent, youngest running sequence back to the queue without its KV."""

@@ -98,7 +98,7 @@ def scored_traffic(
     else:
         scored = _of_users(plan.users, parts.scored, plan.requests or len(parts.scored), seed)
     begins_at_s = warm_up[-1].arrived_at_s + 1 / rate_per_s - scored[0].arrived_at_s
-    later = [replace(r, arrived_at_s=r.arrived_at_s + begins_at_s) for r in scored]
+    later = [request.at(request.arrived_at_s + begins_at_s) for request in scored]
     return _traffic([*warm_up, *later], len(warm_up), setting, seed=seed)
 
 
@@ -133,4 +133,4 @@ def _traffic(requests: Sequence[Request], teaching: int, setting: Setting, *, se
 
 def _from_zero(requests: Sequence[Request]) -> list[Request]:
     first_s = requests[0].arrived_at_s
-    return [replace(request, arrived_at_s=request.arrived_at_s - first_s) for request in requests]
+    return [request.at(request.arrived_at_s - first_s) for request in requests]

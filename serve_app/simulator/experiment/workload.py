@@ -57,7 +57,7 @@ def drawn(part: Sequence[Request], seed: int) -> list[Request]:
     while len(made) < len(part):
         number = randomness.choice(numbers)
         shift_s = offset_s - number * _BLOCK_S - start_s
-        made += [replace(r, arrived_at_s=r.arrived_at_s + shift_s) for r in blocks[number]]
+        made += [request.at(request.arrived_at_s + shift_s) for request in blocks[number]]
         offset_s += _BLOCK_S
     return made[: len(part)]
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from operator import attrgetter
 
 from serve_app.simulator.engine import Replica
 
@@ -25,7 +26,7 @@ class Member:
 
     @property
     def num_requests(self) -> int:
-        return self.replica.running + self.replica.waiting
+        return self.replica.num_requests
 
     def paid_s(self, since_s: float, until_s: float) -> float:
         """Seconds of its life between two times."""
@@ -75,7 +76,7 @@ class Fleet:
         members = self.serving[tier]
         if len(members) == 1:
             return members[0]
-        return min(members, key=lambda member: member.num_requests, default=None)
+        return min(members, key=attrgetter("num_requests"), default=None)
 
     def add(self, tier: str, *, ordered_at_s: float) -> Member:
         """A new replica that serves from now on, paid for since it was ordered."""
