@@ -13,7 +13,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate
 from statistics import NormalDist
 from typing import Any
 
@@ -125,8 +124,12 @@ class GroupOffsets:
         known = [by_group[group].present(now) for group in groups if group in by_group]
         # Levels are tracked apart and may cross for a while. The running maximum, not the sorted
         # order: each level must feel its own misses, or two that have changed places stay there.
-        scores = map(sum, zip(_TARGETS, *known, strict=True))
-        return Recalibration(tuple(accumulate(scores, max)))
+        scores: list[float] = []
+        highest = -math.inf
+        for score in map(sum, zip(_TARGETS, *known, strict=True)):
+            highest = score if score > highest else highest
+            scores.append(highest)
+        return Recalibration(tuple(scores))
 
 
 class GroupCalibration:

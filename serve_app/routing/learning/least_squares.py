@@ -36,12 +36,11 @@ class LeastSquares:
             for parameter, reached in zip(self.parameters, reach, strict=True)
         ]
         self.parameters = all_within(self._bound, parameters)
-        for row, reached in zip(self._covariance, reach, strict=True):
-            share = reached * scale
-            row[:] = [
-                (entry - share * other) / _FORGETTING
-                for entry, other in zip(row, reach, strict=True)
-            ]
+        shares = [reached * scale for reached in reach]
+        self._covariance = [
+            [(entry - share * other) / _FORGETTING for entry, other in zip(row, reach, strict=True)]
+            for row, share in zip(self._covariance, shares, strict=True)
+        ]
         self._limit()
 
     def forget(self) -> None:

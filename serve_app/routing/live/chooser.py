@@ -103,13 +103,13 @@ class Chooser:
         self, request_id: str, request: RoutingRequest, candidate: Candidate, *, now: float
     ) -> None:
         """Notes a request that is sent to its tier now."""
-        state = self._states[candidate.tier]
+        state, time = self._states[candidate.tier], candidate.time
         work = Work(
             prompt_tokens=candidate.prompt_tokens,
             sequences=request.sequences,
-            ttft_s=candidate.time.ttft_s,
+            ttft_s=time.ttft_s,
             e2e_s=candidate.e2e_s,
-            prefill_s=candidate.time.prefill_s,
+            prefill_s=time.prefill_s,
             slot_s=state.slot_s(candidate),
             share_key=request.share_key,
         )

@@ -58,4 +58,4 @@ class Lately:
         return sequence_s / time_s, blocked_share
 
     def _since_s(self, now: float) -> float:
-        return 0.0 if self._until_s is None else max(0.0, now - self._until_s)
+        return now - self._until_s if self._until_s is not None and now > self._until_s else 0.0

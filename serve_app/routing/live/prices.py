@@ -39,7 +39,6 @@ class ShadowPrice:
             self._worths.append(worth)
         self._num_seen += 1
         if self._num_seen % _UPDATED_EVERY == 0:
-            ordered = sorted(self._worths)
-            position = int(self._crowded_share * len(ordered))
+            position = int(self._crowded_share * len(self._worths))
             # Who is worth exactly the price still goes there: equals are never turned away.
-            self.per_work_s = ordered[position - 1] if position else 0.0
+            self.per_work_s = sorted(self._worths)[position - 1] if position else 0.0

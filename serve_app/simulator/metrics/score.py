@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from serve_app.simulator.requests import Result
 
 # Prompts up to each of these are a group when there is only one class of callers.
-_PROMPT_GROUPS = (512, 2048)
+_PROMPT_GROUPS = ((512, "prompts up to 512"), (2048, "prompts up to 2048"))
+_LONG_PROMPTS = "prompts above 2048"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +118,10 @@ def jain(values: list[float]) -> float:
 
 
 def _prompt_group(prompt_tokens: int) -> str:
-    for limit in _PROMPT_GROUPS:
+    for limit, group in _PROMPT_GROUPS:
         if prompt_tokens <= limit:
-            return f"prompts up to {limit}"
-    return f"prompts above {_PROMPT_GROUPS[-1]}"
+            return group
+    return _LONG_PROMPTS
 
 
 def _quantile(ordered: list[float], share: float) -> float:
