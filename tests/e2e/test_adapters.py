@@ -1,6 +1,7 @@
 """A LoRA adapter trained with peft, on the real vLLM engine: it answers, and only when asked."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
@@ -58,16 +59,17 @@ def test_in_one_batch_with_it_the_base_model_says_the_same(client: openai.OpenAI
     # Given an adapter that is answering for a while
     alone = said(client, TIER)
     stream = client.chat.completions.create(
-        model=f"{TIER}:harbour", messages=QUESTION, max_tokens=400, temperature=0, stream=True,
+        model=f"{TIER}:harbour", messages=QUESTION, max_tokens=80, temperature=0, stream=True,
         extra_body={"ignore_eos": True},
     )  # fmt: skip
     next(stream)
-    # When the base model is asked meanwhile
-    beside = said(client, TIER)
-    # Then it does not notice, and the adapter is not done before it
+    with ThreadPoolExecutor(1) as pool:
+        rest = pool.submit(list, stream)
+        # When the base model is asked, and answers, meanwhile
+        beside = said(client, TIER)
+        assert not rest.done()
+    # Then it says what it says alone
     assert beside == alone
-    num_left = sum(1 for _ in stream)
-    assert num_left > 10
 
 
 def test_a_stream_comes_from_the_adapter_too(client: openai.OpenAI) -> None:

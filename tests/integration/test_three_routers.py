@@ -41,6 +41,10 @@ async def _offered(address: Address) -> list[Call]:
         return await offer(client, requests)
 
 
+def num_in_time(calls: list[Call]) -> int:
+    return sum(t.is_in_time for call in calls for t in call.tries)
+
+
 def large_share(entries: list[DecisionEntry]) -> float:
     """Of what was admitted."""
     tiers = [entry["tier"] for entry in entries if entry["status"] == 200]
@@ -50,15 +54,12 @@ def large_share(entries: list[DecisionEntry]) -> float:
 @pytest.mark.timeout(180)
 def test_three_routers_share_two_tiers_as_one_would(tmp_path: Path) -> None:
     # Given what one router does with the traffic
-    _, alone = served_by(1, tmp_path / "one")
+    calls_alone, alone = served_by(1, tmp_path / "one")
     # When three get it
     calls, entries = served_by(3, tmp_path / "three")
-    tries = [t for call in calls for t in call.tries]
-    # Then all three take part, nothing fails, and what they admit is in time
+    # Then all three take part, nothing fails, and hardly fewer callers are served in time
     assert len({entry["replica"] for entry in entries}) == 3
-    assert not any(t.is_failure for t in tries)
-    admitted = [t for t in tries if t.is_served]
-    assert sum(t.is_in_time for t in admitted) >= 0.9 * len(admitted)
-    assert len(admitted) >= 0.8 * len(calls)
+    assert not any(t.is_failure for call in calls for t in call.tries)
+    assert num_in_time(calls) >= 0.8 * num_in_time(calls_alone) > 0
     # And they do not all run to the same tier
     assert abs(large_share(entries) - large_share(alone)) < 0.25
