@@ -3,8 +3,7 @@
 manifest   which files a model has, in which pieces, with their sums
 hashing    a folder's files and their sums
 places/    where models lie: `s3://bucket/prefix` or a folder
-push       a folder becomes a published model
-pull       a published model becomes a folder
+transfer/  push and pull
 verify     what is there against the manifest
 gc         what nobody reads any more
 node/      a node's pulled models: one download, LRU eviction, never of what runs

@@ -1,4 +1,4 @@
-"""What nobody reads any more at a place: versions that were replaced, uploads that never ended."""
+"""What nobody reads any more at a place: what was replaced, uploads that never ended."""
 
 import re
 from collections import defaultdict
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 
 from deployments.store.manifest import MANIFEST
 from deployments.store.places.types import Place
-from deployments.store.push import published_manifest
+from deployments.store.transfer.push import published_manifest
 from deployments.store.verify import not_published
 
-_VERSION = re.compile(r"[0-9a-f]{16}")
+_FOLDER = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Objects of one version that the manifest does not name."""
+    """Objects of one push that the manifest does not name."""
 
-    version: str
+    folder: str
     keys: tuple[str, ...]
     num_bytes: int
 
 
 def garbage(place: Place, older_than_s: float) -> list[Garbage]:
-    """Objects that the manifest does not name, of versions whose newest such is older than that.
+    """Objects that the manifest does not name, of pushes whose newest such is older than that.
 
     Younger ones may be a push under way. When the manifest itself is younger nothing is garbage
     yet: whatever it replaced, however old, may be what a replica is reading.
@@ -37,14 +37,14 @@ def garbage(place: Place, older_than_s: float) -> list[Garbage]:
     if ages_s.get(MANIFEST, 0.0) < older_than_s:
         return []
     named = {piece.key for piece in manifest.pieces}
-    by_version: defaultdict[str, list[str]] = defaultdict(list)
+    by_folder: defaultdict[str, list[str]] = defaultdict(list)
     for key in ages_s:
-        version, has_folder, _ = key.partition("/")
-        if has_folder and _VERSION.fullmatch(version) and key not in named:
-            by_version[version].append(key)
+        folder, is_inside, _ = key.partition("/")
+        if is_inside and _FOLDER.fullmatch(folder) and key not in named:
+            by_folder[folder].append(key)
     return [
-        Garbage(version, tuple(keys), sum(sizes.get(key, 0) for key in keys))
-        for version, keys in sorted(by_version.items())
+        Garbage(folder, tuple(keys), sum(sizes.get(key, 0) for key in keys))
+        for folder, keys in sorted(by_folder.items())
         if min(ages_s[key] for key in keys) >= older_than_s
     ]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from deployments.store.manifest import MANIFEST, Piece, read_manifest
 from deployments.store.places.types import OnBytes, Place, StoreFailed
-from deployments.store.push import StartPhase, published_manifest, run_all
+from deployments.store.transfer.parallel import run_all
+from deployments.store.transfer.push import StartPhase, published_manifest
 
 
 class _Hashing:

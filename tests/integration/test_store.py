@@ -16,12 +16,12 @@ from deployments.store.manifest import MANIFEST
 from deployments.store.node.cache import node_cache
 from deployments.store.places.s3 import S3Place
 from deployments.store.places.types import StoreFailed
-from deployments.store.pull import pull_folder
-from deployments.store.push import published_manifest, push
+from deployments.store.transfer.pull import pull_folder
+from deployments.store.transfer.push import published_manifest
 from deployments.store.verify import verify_folder, verify_place
 from tests.killing import finish, kill_when, num_pulled, tandem_store
 from tests.s3 import s3_server, set_aws_environment
-from tests.unit.store.builders import Phases, a_model, contents, unseen
+from tests.unit.store.builders import Phases, a_model, contents, push_in_pieces, unseen
 
 MB = 2**20
 URI = "s3://models/tiny"
@@ -48,7 +48,7 @@ def environment(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    return a_model(tmp_path / "model", **{"weights.bin": 24 * MB})
+    return a_model(tmp_path / "model", **{"weights.bin": 48 * MB})
 
 
 @pytest.fixture
@@ -58,25 +58,24 @@ def place() -> Iterator[S3Place]:
 
 
 def test_a_push_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: Path) -> None:
-    # Given a push that was killed after a few of its 12 pieces
-    slow = tandem_store("push", str(model), URI, "--piece-mb", "2", "--max-mb-per-s", "8")
-    kill_when(slow, lambda: len(place.sizes()) >= 3)
-    there = sum(place.sizes().values())
+    # Given a push that was killed after some of its pieces
+    slow = tandem_store("push", str(model), URI, "--piece-mb", "1", "--max-mb-per-s", "8")
+    kill_when(slow, lambda: len(place.sizes()) >= 8)
     assert published_manifest(place) is None
     # When it is run again
     report = tmp_path / "push.json"
-    finish(tandem_store("push", str(model), URI, "--piece-mb", "2", "--json", str(report)))
-    # Then only the rest is sent, and all of it is right
-    assert json.loads(report.read_text())["kept_bytes"] >= there > 0
+    finish(tandem_store("push", str(model), URI, "--piece-mb", "1", "--json", str(report)))
+    # Then what it had noted is not sent again, and all of it is right
+    assert json.loads(report.read_text())["kept_bytes"] >= 4 * MB
     assert verify_place(place, unseen) == []
 
 
 def test_a_pull_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: Path) -> None:
-    # Given a pull into the cache that was killed after a few of its 12 pieces
-    manifest = push(model, place, unseen, piece_bytes=2 * MB).manifest
+    # Given a pull into the cache that was killed after some of its pieces
+    manifest = push_in_pieces(model, place, piece_bytes=MB).manifest
     cache = node_cache(tmp_path / "home", {})
     slow = tandem_store("pull", URI, "--max-mb-per-s", "8")
-    kill_when(slow, lambda: num_pulled(cache.root) >= 3)
+    kill_when(slow, lambda: num_pulled(cache.root) >= 8)
     assert [model.is_whole for model in cache.models()] == [False]
     # When somebody else asks for the model
     phases = Phases()
@@ -89,7 +88,7 @@ def test_a_pull_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: P
 
 
 def test_two_replicas_at_once_are_one_download(model: Path, place: S3Place, tmp_path: Path) -> None:
-    manifest = push(model, place, unseen, piece_bytes=2 * MB).manifest
+    manifest = push_in_pieces(model, place, piece_bytes=2 * MB).manifest
     reports = [tmp_path / "one.json", tmp_path / "two.json"]
 
     replicas = [tandem_store("pull", URI, "--json", str(report)) for report in reports]
@@ -101,12 +100,12 @@ def test_two_replicas_at_once_are_one_download(model: Path, place: S3Place, tmp_
 
 
 def test_large_objects_travel_in_parallel_parts(place: S3Place, tmp_path: Path) -> None:
-    # Given one object of more than four parts, which S3 lists as such by its ETag
+    # Given one object of three parts, which S3 lists as such by its ETag
     model = a_model(tmp_path / "large", **{"weights.bin": 70 * MB})
-    version = push(model, place, unseen, piece_bytes=None).manifest.version
+    folder = push_in_pieces(model, place, piece_bytes=None).manifest.folder
     client = boto3.session.Session().client("s3")
-    head = client.head_object(Bucket="models", Key=f"tiny/{version}/weights.bin")
-    assert head["ETag"].endswith('-5"')
+    head = client.head_object(Bucket="models", Key=f"tiny/{folder}/weights.bin")
+    assert head["ETag"].endswith('-3"')
     # When it is pulled and verified, then it is the same
     phases, manifest = Phases(), published_manifest(place)
     assert manifest is not None
@@ -119,14 +118,14 @@ def test_large_objects_travel_in_parallel_parts(place: S3Place, tmp_path: Path) 
 def test_a_part_that_was_corrupted_on_s3_is_detected(
     model: Path, place: S3Place, tmp_path: Path
 ) -> None:
-    manifest = push(model, place, unseen, piece_bytes=2 * MB).manifest
+    manifest = push_in_pieces(model, place, piece_bytes=2 * MB).manifest
     place.write(manifest.pieces[-1].key, bytes(manifest.pieces[-1].num_bytes))
 
-    with pytest.raises(StoreFailed, match=r"weights\.bin.piece-00011 is corrupted"):
+    with pytest.raises(StoreFailed, match=r"weights\.bin.piece-00023 is corrupted"):
         pull_folder(place, manifest, tmp_path / "pulled", unseen)
 
     (problem,) = verify_place(place, unseen)
-    assert "piece-00011 is corrupted" in problem
+    assert "piece-00023 is corrupted" in problem
 
 
 def test_an_upload_that_never_ended_is_ended_by_garbage_collection(place: S3Place) -> None:
@@ -140,14 +139,14 @@ def test_an_upload_that_never_ended_is_ended_by_garbage_collection(place: S3Plac
 
 
 def test_replaced_versions_are_listed_and_collected(model: Path, place: S3Place) -> None:
-    push(model, place, unseen)
+    push_in_pieces(model, place, piece_bytes=None)
     (model / "config.json").write_text("{}")
-    new = push(model, place, unseen)
+    new = push_in_pieces(model, place, piece_bytes=None)
 
-    assert new.copied_bytes == 24 * MB
+    assert new.copied_bytes == 48 * MB
     finish(tandem_store("gc", URI, "--older-than-hours", "0"))
-    versions = {key.split("/")[0] for key in place.sizes()}
-    assert versions == {new.manifest.version, MANIFEST}
+    folders = {key.split("/")[0] for key in place.sizes()}
+    assert folders == {new.manifest.folder, MANIFEST}
 
 
 def test_a_missing_bucket_and_a_missing_model_say_what_to_do() -> None:
@@ -166,7 +165,7 @@ def test_a_replica_gets_its_model_from_the_store_and_keeps_it(model: Path, place
     from deployments.store.node.replica import FromStore
 
     # Given a tier whose weights are in the store
-    manifest = push(model, place, unseen).manifest
+    manifest = push_in_pieces(model, place, piece_bytes=None).manifest
     loading: Any = {"model_id": "tiny", "model_source": URI}
     config = LLMConfig(model_loading_config=loading, accelerator_config={"kind": "cpu"})
     replica = FromStore(llm_config=config)

@@ -15,8 +15,8 @@ import pytest
 from deployments.local_models import embedded_path, prepare
 from deployments.store.node.cache import node_cache
 from deployments.store.places.s3 import S3Place
-from deployments.store.pull import pull_folder
-from deployments.store.push import push
+from deployments.store.transfer.pull import pull_folder
+from deployments.store.transfer.push import push
 from tests.adapters import TIER
 from tests.e2e.conftest import local_args
 from tests.s3 import s3_server, set_aws_environment
@@ -37,7 +37,7 @@ def test_two_replicas_take_their_model_from_s3_in_one_download(
         set_aws_environment(endpoint, monkeypatch)
         monkeypatch.setenv("TANDEM_STORE_CACHE", str(tmp_path / "cache"))
         boto3.session.Session().client("s3").create_bucket(Bucket="models")
-        manifest = push(embedded_path(TIER), place, unseen).manifest
+        manifest = push(embedded_path(TIER), place, tmp_path / "pushes", unseen).manifest
         pull_folder(place, manifest, tmp_path / "once", unseen)
         one_download = reads(caplog)
         # When two replicas on this node start from it

@@ -16,8 +16,8 @@ from pathlib import Path
 from deployments.store.manifest import Manifest
 from deployments.store.node.locks import alone, lock, lock_file
 from deployments.store.places.types import Place, StoreFailed
-from deployments.store.pull import disk_bytes, is_whole, part_folder, pull, reserve
-from deployments.store.push import StartPhase
+from deployments.store.transfer.pull import disk_bytes, is_whole, part_folder, pull, reserve
+from deployments.store.transfer.push import StartPhase
 
 _FOLDER = "TANDEM_STORE_CACHE"
 _LIMIT_GB = "TANDEM_STORE_LIMIT_GB"

@@ -16,7 +16,7 @@ from deployments.store.manifest import Manifest
 from deployments.store.node.cache import Held, node_cache
 from deployments.store.places import open_place
 from deployments.store.places.types import OnBytes
-from deployments.store.push import published_manifest
+from deployments.store.transfer.push import published_manifest
 from deployments.store.verify import not_published
 
 log = logging.getLogger("ray.serve.tandem")

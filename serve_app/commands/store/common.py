@@ -12,7 +12,7 @@ from rich.console import Console
 from deployments.store.manifest import Manifest
 from deployments.store.places import open_place
 from deployments.store.places.types import Place, StoreFailed
-from deployments.store.push import published_manifest
+from deployments.store.transfer.push import published_manifest
 from deployments.store.verify import not_published
 
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")]
@@ -43,7 +43,8 @@ def described(place: Place, manifest: Manifest) -> dict[str, Any]:
 
 def summary(manifest: Manifest) -> dict[str, Any]:
     return {
-        "version": manifest.version, "bytes": manifest.num_bytes, "files": len(manifest.files),
+        "version": manifest.version, "folder": manifest.folder, "bytes": manifest.num_bytes,
+        "files": len(manifest.files),
     }  # fmt: skip
 
 

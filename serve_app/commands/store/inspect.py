@@ -97,12 +97,12 @@ def _models_below(place: Place) -> Iterator[tuple[str, Manifest]]:
 
 
 def _is_pulled(what: str) -> bool:
-    """Whether it is a pulled folder: a place has its files in a folder named after the version."""
+    """Whether it is a pulled folder: a place has its files in a folder of each push."""
     if "://" in what:
         return False
     folder = Path(what).expanduser()
     try:
-        version = read_manifest((folder / MANIFEST).read_bytes(), what).version
+        manifest = read_manifest((folder / MANIFEST).read_bytes(), what)
     except FileNotFoundError:
         return False
-    return not (folder / version).is_dir()
+    return not (folder / manifest.folder).is_dir()

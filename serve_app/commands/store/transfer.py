@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from deployments.local_models import resolve_source, tandem_home
+from deployments.store.manifest import PIECE_BYTES
 from deployments.store.node.cache import node_cache
-from deployments.store.pull import pull_folder
-from deployments.store.push import push as push_folder
+from deployments.store.transfer.pull import pull_folder
+from deployments.store.transfer.push import push as push_folder
 from serve_app.commands.store.common import (
     URI,
     Bandwidth,
@@ -33,7 +34,7 @@ def push(
     uri: Annotated[str, typer.Argument(help=f"Where to publish: {URI}.")],
     piece_mb: Annotated[
         int, typer.Option(min=0, help="Cut larger files, so that a killed push goes on; 0: never.")
-    ] = 256,
+    ] = PIECE_BYTES // 2**20,
     overwrite: Annotated[bool, typer.Option(help="Send also what is there already.")] = False,
     max_mb_per_s: Bandwidth = None,
     json: Json = None,
@@ -44,8 +45,9 @@ def push(
     """
     with failing(), closing(place_at(uri, max_mb_per_s)) as place, phases(console) as start_phase:
         began_s = time.monotonic()
+        model = Path(str(resolve_source(folder))).absolute()
         pushed = push_folder(
-            Path(str(resolve_source(folder))), place, start_phase,
+            model, place, tandem_home() / "pushes", start_phase,
             piece_bytes=piece_mb * 2**20 or None, is_overwriting=overwrite,
         )  # fmt: skip
         took_s = time.monotonic() - began_s
@@ -53,7 +55,8 @@ def push(
         f"published {place.uri} version {pushed.manifest.version}: "
         f"{gigabytes(pushed.manifest.num_bytes)} in {len(pushed.manifest.files)} files, "
         f"{gigabytes(pushed.sent_bytes)} sent, {gigabytes(pushed.copied_bytes)} copied there, "
-        f"{gigabytes(pushed.kept_bytes)} there already, {took_s:.1f} s"
+        f"{gigabytes(pushed.kept_bytes)} there already, {took_s:.1f} s\n"
+        f"its files: {place.uri}/{pushed.manifest.folder}"
     )
     write(json, described(place, pushed.manifest) | {
         "sent_bytes": pushed.sent_bytes, "copied_bytes": pushed.copied_bytes,

@@ -7,8 +7,8 @@ from typing import Any
 
 from deployments.store.manifest import Manifest
 from deployments.store.places.folder import FolderPlace
-from deployments.store.places.types import OnBytes
-from deployments.store.push import push
+from deployments.store.places.types import OnBytes, Place
+from deployments.store.transfer.push import Pushed, StartPhase, push
 
 PIECE_BYTES = 1000
 
@@ -54,8 +54,23 @@ class Phases:
         return on_bytes
 
 
-def published(model: Path, place: FolderPlace) -> Manifest:
-    return push(model, place, unseen, piece_bytes=PIECE_BYTES).manifest
+def push_in_pieces(
+    model: Path,
+    place: Place,
+    start_phase: StartPhase = unseen,
+    *,
+    piece_bytes: int | None = PIECE_BYTES,
+    is_overwriting: bool = False,
+) -> Pushed:
+    """A push whose journal lies beside the model."""
+    return push(
+        model, place, model.parent / "pushes", start_phase,
+        piece_bytes=piece_bytes, is_overwriting=is_overwriting,
+    )  # fmt: skip
+
+
+def published(model: Path, place: Place) -> Manifest:
+    return push_in_pieces(model, place).manifest
 
 
 class FailingPlace(FolderPlace):

@@ -7,8 +7,15 @@ from deployments.store.gc import collect, garbage
 from deployments.store.node.cache import Cache, Held, node_cache
 from deployments.store.places.folder import FolderPlace
 from deployments.store.places.types import StoreFailed
-from deployments.store.push import push
-from tests.unit.store.builders import FailingPlace, Phases, a_model, contents, published, unseen
+from tests.unit.store.builders import (
+    FailingPlace,
+    Phases,
+    a_model,
+    contents,
+    published,
+    push_in_pieces,
+    unseen,
+)
 
 # A model of 3,510 bytes takes three blocks of 4 KiB, its manifest included.
 ONE_MODEL = 13_000
@@ -160,10 +167,10 @@ def test_replaced_versions_are_garbage_once_they_are_old(tmp_path: Path) -> None
     # When garbage is looked for, then only what is old enough is found
     assert garbage(place, older_than_s=3600) == []
     (found,) = garbage(place, older_than_s=0)
-    assert (found.version, found.num_bytes) == (old.version, 3510)
+    assert (found.folder, found.num_bytes) == (old.folder, 3510)
     collect(place, [found], older_than_s=3600)
     assert {key.split("/")[0] for key in place.sizes()} == {
-        new.version, "notes", "tandem-store.json",
+        new.folder, "notes", "tandem-store.json",
     }  # fmt: skip
 
 
@@ -183,13 +190,13 @@ def test_a_version_that_was_replaced_just_now_is_spared_however_old_it_is(tmp_pa
 
 def test_pieces_of_a_model_that_was_pushed_whole_since_are_garbage(tmp_path: Path) -> None:
     place, model = FolderPlace(tmp_path / "place"), a_model(tmp_path / "model")
-    published(model, place)
-    version = push(model, place, unseen, piece_bytes=None).manifest.version
+    cut = published(model, place)
+    push_in_pieces(model, place, piece_bytes=None)
 
     (found,) = garbage(place, older_than_s=0)
 
-    assert found.version == version
-    assert all(".piece-" in key for key in found.keys)
+    assert found.folder == cut.folder
+    assert set(found.keys) == {piece.key for piece in cut.pieces}
 
 
 def test_a_place_without_a_model_has_no_garbage_to_collect(tmp_path: Path) -> None:
@@ -199,8 +206,8 @@ def test_a_place_without_a_model_has_no_garbage_to_collect(tmp_path: Path) -> No
 
 def test_what_a_killed_push_left_half_written_is_removed(tmp_path: Path) -> None:
     place = FolderPlace(tmp_path / "place")
-    version = push(a_model(tmp_path / "model"), place, unseen).manifest.version
-    (tmp_path / "place" / version / ".writing-x").write_bytes(b"half")
+    folder = push_in_pieces(a_model(tmp_path / "model"), place).manifest.folder
+    (tmp_path / "place" / folder / ".writing-x").write_bytes(b"half")
 
     assert collect(place, [], older_than_s=-1) == 1
-    assert not (tmp_path / "place" / version / ".writing-x").exists()
+    assert not (tmp_path / "place" / folder / ".writing-x").exists()

@@ -16,7 +16,11 @@ from tests.unit.store.builders import PIECE_BYTES, a_model
 
 
 def a_manifest(folder: Path) -> Manifest:
-    return make_manifest(folder, PIECE_BYTES, lambda _: None)
+    return made_of(folder, PIECE_BYTES)
+
+
+def made_of(model: Path, piece_bytes: int | None) -> Manifest:
+    return make_manifest(model, "0" * 16, piece_bytes, lambda _: None, lambda _: None)
 
 
 def test_files_have_the_sums_that_sha256sum_prints(tmp_path: Path) -> None:
@@ -38,7 +42,7 @@ def test_the_version_names_the_content_and_not_how_it_was_cut(tmp_path: Path) ->
     one, two = a_model(tmp_path / "one"), a_model(tmp_path / "two")
     other = a_model(tmp_path / "other", seed=2)
 
-    assert a_manifest(one).version == make_manifest(two, None, lambda _: None).version
+    assert a_manifest(one).version == made_of(two, None).version
     assert a_manifest(one).version != a_manifest(other).version
 
 
@@ -56,8 +60,8 @@ def test_a_manifest_cannot_write_outside_the_model(name: str, tmp_path: Path) ->
     [
         (b"", "Expecting value"),
         (b"[]", "damaged"),
-        (b'{"format": 2}', "format is 2"),
-        (b'{"format": 1, "version": "0", "files": {}}', "does not fit the files"),
+        (b'{"format": 1}', "format is 1"),
+        (b'{"format": 2, "version": "0", "folder": "0", "files": {}}', "does not fit the files"),
     ],
 )
 def test_a_damaged_manifest_says_so(data: bytes, reason: str) -> None:

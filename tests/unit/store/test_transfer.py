@@ -1,12 +1,16 @@
+import os
+import signal
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
+from deployments.store.manifest import MANIFEST
 from deployments.store.places.folder import FolderPlace
-from deployments.store.places.types import OnBytes, StoreFailed
-from deployments.store.pull import is_whole, part_folder, pull_folder
-from deployments.store.push import published_manifest, push
+from deployments.store.places.types import StoreFailed
+from deployments.store.transfer.pull import is_whole, part_folder, pull_folder
+from deployments.store.transfer.push import published_manifest
 from deployments.store.verify import verify_folder, verify_place
 from tests.unit.store.builders import (
     PIECE_BYTES,
@@ -15,6 +19,7 @@ from tests.unit.store.builders import (
     a_model,
     contents,
     published,
+    push_in_pieces,
     unseen,
 )
 
@@ -43,16 +48,16 @@ def test_what_was_pushed_is_pulled(model: Path, place: FolderPlace, tmp_path: Pa
 def test_small_files_keep_their_names_and_large_ones_are_cut(
     model: Path, place: FolderPlace
 ) -> None:
-    version = published(model, place).version
+    folder = published(model, place).folder
 
-    assert place.sizes()[f"{version}/config.json"] == 10
-    assert place.sizes()[f"{version}/weights.bin.piece-00003"] == 500
+    assert place.sizes()[f"{folder}/config.json"] == 10
+    assert place.sizes()[f"{folder}/weights.bin.piece-00003"] == 500
 
 
 def test_whole_files_are_what_other_tools_read(model: Path, place: FolderPlace) -> None:
-    version = push(model, place, unseen, piece_bytes=None).manifest.version
+    folder = push_in_pieces(model, place, piece_bytes=None).manifest.folder
 
-    assert contents(Path(place.uri) / version) == contents(model)
+    assert contents(Path(place.uri) / folder) == contents(model)
 
 
 def test_hidden_files_are_not_published(model: Path, place: FolderPlace) -> None:
@@ -71,7 +76,7 @@ def test_a_reader_gets_the_old_model_until_the_new_one_is_all_there(
     # When a push of another model breaks off after two objects
     failing = FailingPlace(Path(place.uri), 2)
     with pytest.raises(KeyboardInterrupt):
-        push(a_model(tmp_path / "new", seed=2), failing, unseen, piece_bytes=PIECE_BYTES)
+        push_in_pieces(a_model(tmp_path / "new", seed=2), failing)
     # Then the old one is what is published, whole
     assert published_manifest(place) == old
     assert verify_place(place, unseen) == []
@@ -79,10 +84,10 @@ def test_a_reader_gets_the_old_model_until_the_new_one_is_all_there(
 
 def test_a_push_goes_on_where_it_broke_off(model: Path, place: FolderPlace) -> None:
     with pytest.raises(KeyboardInterrupt):
-        push(model, FailingPlace(Path(place.uri), 3), unseen, piece_bytes=PIECE_BYTES)
+        push_in_pieces(model, FailingPlace(Path(place.uri), 3))
     there = sum(place.sizes().values())
 
-    pushed = push(model, place, unseen, piece_bytes=PIECE_BYTES)
+    pushed = push_in_pieces(model, place)
 
     assert there > 0
     assert pushed.sent_bytes == 3510 - there
@@ -92,7 +97,7 @@ def test_a_push_goes_on_where_it_broke_off(model: Path, place: FolderPlace) -> N
 def test_pushing_the_same_again_sends_nothing(model: Path, place: FolderPlace) -> None:
     published(model, place)
 
-    pushed = push(model, place, unseen, piece_bytes=PIECE_BYTES)
+    pushed = push_in_pieces(model, place)
 
     assert (pushed.sent_bytes, pushed.kept_bytes) == (0, 3510)
 
@@ -101,35 +106,88 @@ def test_a_model_that_changed_a_little_is_sent_a_little(model: Path, place: Fold
     published(model, place)
     (model / "config.json").write_text("{}")
 
-    pushed = push(model, place, unseen, piece_bytes=PIECE_BYTES)
+    pushed = push_in_pieces(model, place)
 
     assert (pushed.sent_bytes, pushed.copied_bytes) == (2, 3500)
     assert verify_place(place, unseen) == []
 
 
-def test_a_place_that_refuses_is_known_before_all_is_hashed(tmp_path: Path) -> None:
-    # Given a model of many blocks, and a place that refuses while the first one is read
-    asked = Event()
-    counted: list[int] = []
-
+def test_a_place_that_refuses_is_known_before_anything_is_read(model: Path, tmp_path: Path) -> None:
     class RefusingPlace(FolderPlace):
         def read(self, key: str) -> bytes | None:
-            asked.set()
             raise StoreFailed(self.uri, "read", "access is denied", "Allow it.")
 
-    def start_phase(phase: str, num_bytes: int) -> OnBytes:
-        def on_bytes(count: int) -> None:
-            asked.wait()
-            counted.append(count)
-
-        return on_bytes
-
-    model = a_model(tmp_path / "model", **{"weights.bin": 64 * 2**20})
-    # When it is pushed
+    phases = Phases()
     with pytest.raises(StoreFailed, match="access is denied"):
-        push(model, RefusingPlace(tmp_path / "place"), start_phase)
-    # Then the rest was not read in vain
-    assert sum(counted) < 64 * 2**20
+        push_in_pieces(model, RefusingPlace(tmp_path / "place"), phases)
+
+    assert phases.told == {}
+
+
+def test_a_file_that_changes_while_it_is_pushed_is_not_published(
+    model: Path, tmp_path: Path
+) -> None:
+    # Given somebody who writes to the folder once its first object was sent
+    class ChangingPlace(FolderPlace):
+        def upload(self, *arguments: Any) -> None:
+            super().upload(*arguments)
+            (model / "config.json").write_text("{}")
+
+    place = ChangingPlace(tmp_path / "place")
+    # When it is pushed, then nobody gets the mixture, and the next push brings the new files
+    with pytest.raises(StoreFailed, match=r"config\.json changed meanwhile"):
+        push_in_pieces(model, place)
+    assert published_manifest(place) is None
+    published(model, FolderPlace(tmp_path / "place"))
+    assert verify_place(place, unseen) == []
+
+
+def test_a_model_that_changed_after_a_push_broke_off_is_published_as_it_is_now(
+    model: Path, place: FolderPlace, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        push_in_pieces(model, FailingPlace(Path(place.uri), 3))
+    a_model(model, seed=2)
+
+    manifest = published(model, place)
+
+    assert verify_place(place, unseen) == []
+    pull_folder(place, manifest, tmp_path / "pulled", unseen)
+    assert contents(tmp_path / "pulled") == contents(model)
+
+
+def test_a_push_that_ended_after_it_had_published_never_writes_there_again(
+    model: Path, place: FolderPlace, tmp_path: Path
+) -> None:
+    # Given a push that was killed between publishing and forgetting what it had sent
+    old = published(model, place)
+    lines = [f"{piece.sha256}  {piece.key}" for piece in old.pieces]
+    (journal,) = ((tmp_path / "pushes") / file.stem for file in (tmp_path / "pushes").iterdir())
+    journal.write_text("\n".join(lines))
+    # When the next version is pushed
+    a_model(model, seed=2)
+    new = published(model, place)
+    # Then whoever reads the old one still can
+    assert new.folder != old.folder
+    pull_folder(place, old, tmp_path / "pulled", unseen)
+    assert verify_place(place, unseen) == []
+
+
+def test_control_c_ends_a_push_in_the_middle_of_a_file(model: Path, tmp_path: Path) -> None:
+    interrupted = Event()
+
+    class InterruptedPlace(FolderPlace):
+        def upload(self, *arguments: Any) -> None:
+            super().upload(*arguments)
+            if not interrupted.is_set():
+                interrupted.set()
+                os.kill(os.getpid(), signal.SIGINT)
+
+    place = InterruptedPlace(tmp_path / "place")
+    with pytest.raises(KeyboardInterrupt):
+        push_in_pieces(model, place, piece_bytes=1)
+
+    assert len(place.sizes()) < 3500
 
 
 def test_a_pull_goes_on_where_it_broke_off(model: Path, place: FolderPlace, tmp_path: Path) -> None:
@@ -163,7 +221,7 @@ def test_a_corrupted_object_never_becomes_a_model(
     model: Path, place: FolderPlace, tmp_path: Path
 ) -> None:
     manifest = published(model, place)
-    key = f"{manifest.version}/weights.bin.piece-00001"
+    key = f"{manifest.folder}/weights.bin.piece-00001"
     (Path(place.uri) / key).write_bytes(bytes(PIECE_BYTES))
 
     with pytest.raises(StoreFailed, match=r"piece-00001 is corrupted.*--overwrite"):
@@ -175,9 +233,9 @@ def test_a_corrupted_object_never_becomes_a_model(
 
 
 def test_a_cut_and_a_missing_object_are_named(model: Path, place: FolderPlace) -> None:
-    version = published(model, place).version
-    (Path(place.uri) / version / "config.json").write_bytes(b"x")
-    (Path(place.uri) / version / "weights.bin.piece-00000").unlink()
+    folder = published(model, place).folder
+    (Path(place.uri) / folder / "config.json").write_bytes(b"x")
+    (Path(place.uri) / folder / "weights.bin.piece-00000").unlink()
 
     problems = verify_place(place, unseen)
 
@@ -188,11 +246,34 @@ def test_a_cut_and_a_missing_object_are_named(model: Path, place: FolderPlace) -
 
 
 def test_overwriting_repairs_a_place(model: Path, place: FolderPlace) -> None:
-    version = published(model, place).version
-    (Path(place.uri) / version / "weights.bin.piece-00001").write_bytes(bytes(PIECE_BYTES))
+    folder = published(model, place).folder
+    (Path(place.uri) / folder / "weights.bin.piece-00001").write_bytes(bytes(PIECE_BYTES))
 
-    push(model, place, unseen, piece_bytes=PIECE_BYTES, is_overwriting=True)
+    push_in_pieces(model, place, is_overwriting=True)
 
+    assert verify_place(place, unseen) == []
+
+
+def test_overwriting_repairs_a_place_whose_manifest_is_damaged(
+    model: Path, place: FolderPlace
+) -> None:
+    published(model, place)
+    place.write(MANIFEST, b"")
+    with pytest.raises(StoreFailed, match="--overwrite"):
+        push_in_pieces(model, place)
+
+    push_in_pieces(model, place, is_overwriting=True)
+
+    assert verify_place(place, unseen) == []
+
+
+def test_an_object_that_somebody_deleted_is_brought_again(model: Path, place: FolderPlace) -> None:
+    folder = published(model, place).folder
+    (Path(place.uri) / folder / "config.json").unlink()
+
+    pushed = push_in_pieces(model, place)
+
+    assert (pushed.sent_bytes, pushed.copied_bytes) == (10, 3500)
     assert verify_place(place, unseen) == []
 
 
@@ -234,11 +315,21 @@ def test_a_folder_with_something_else_is_never_replaced(
 def test_progress_counts_every_byte_once(model: Path, place: FolderPlace, tmp_path: Path) -> None:
     phases = Phases()
 
-    manifest = push(model, place, phases, piece_bytes=PIECE_BYTES).manifest
+    push_in_pieces(model, place, phases)
+    (model / "config.json").write_text("{}")
+    manifest = push_in_pieces(model, place, phases).manifest
     pull_folder(place, manifest, tmp_path / "pulled", phases)
 
     assert phases.told == phases.counted
-    assert phases.told == {"hashing": 3510, "sending": 3510, "checking": 0, "fetching": 3510}
+    assert phases.told == {"hashing": 3502, "sending": 3502, "checking": 0, "fetching": 3502}
+
+
+def test_the_first_push_sends_while_it_reads(model: Path, place: FolderPlace) -> None:
+    phases = Phases()
+
+    push_in_pieces(model, place, phases)
+
+    assert phases.counted == {"sending": 3510}
 
 
 def test_what_another_version_left_unfinished_does_not_get_into_the_model(
@@ -271,6 +362,6 @@ def test_a_model_that_is_only_cut_otherwise_is_not_pulled_again(
     model: Path, place: FolderPlace, tmp_path: Path
 ) -> None:
     pull_folder(place, published(model, place), tmp_path / "pulled", unseen)
-    manifest = push(model, place, unseen, piece_bytes=None).manifest
+    manifest = push_in_pieces(model, place, piece_bytes=None).manifest
 
     assert pull_folder(place, manifest, tmp_path / "pulled", unseen) == 0

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from deployments.store.journal import Journal
 from deployments.store.manifest import MANIFEST, Manifest, Piece, read_manifest
 from deployments.store.places.types import OnBytes, Place, StoreFailed
 from deployments.store.places.window import Window
-from deployments.store.push import StartPhase, run_all
+from deployments.store.transfer.journal import Journal
+from deployments.store.transfer.parallel import run_all
+from deployments.store.transfer.push import StartPhase
 from deployments.weights.keep import locked
 
 _JOURNAL = ".finished-pieces"
@@ -70,7 +71,7 @@ def pull(place: Place, manifest: Manifest, target: Path, start_phase: StartPhase
     """
     part = part_folder(target)
     journal = Journal(part / _JOURNAL)
-    finished = _still_good(part, manifest, journal.finished(), start_phase)
+    finished = _still_good(part, manifest, set(journal.finished()), start_phase)
     missing = [piece for piece in manifest.pieces if piece.key not in finished]
     num_bytes = sum(piece.num_bytes for piece in missing)
     on_bytes = start_phase("fetching", num_bytes)
