@@ -6,8 +6,9 @@
 The numbers say how many requests of the log, in the order of arrival, belong together: by turns a
 warm-up and a load, and how often all of that is repeated. Timings are fitted to the warm-ups and to
 every other reply of each load, and score the rest; then to the rest, and score those. So no reply
-is scored by a timing that has seen it, and both saw a shared machine, whose speed drifts, alike.
-Simulated engines get the same requests at the same times and are compared in whole-reply times.
+is scored by a timing that has seen it. How a shared machine's speed drifts within a load is taken
+from the same half. Simulated engines get the same requests at the same times and are compared in
+whole-reply times.
 """
 
 import json
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from serve_app.simulator.engine import EngineTiming
-from serve_app.simulator.validation.one_machine import Machine, Reply
+from serve_app.simulator.validation.one_machine import STEADY, Machine, Pace, Reply
+from serve_app.simulator.validation.pace import fitted_pace
 
 _START = {
     "weights_s": 0.03, "token_s": 1e-3, "context_token_s": 1e-6, "sequence_s": 1e-3,
@@ -92,7 +94,8 @@ def compare(replies: Sequence[Reply], sizes: Sequence[int], num_rounds: int = 1)
         machine = _fitted(tiers, [*warm_ups, *fitted_to])
         for index, (part, chosen) in enumerate(fitted_to):
             load = index % (len(sizes) // 2) + 1
-            for reply, simulated_s in _simulated(machine, part, _others(chosen)):
+            pace = fitted_pace(machine, part, chosen)
+            for reply, simulated_s in _simulated(machine, part, _others(chosen), pace):
                 times[reply.tier, load].append((reply.e2e_s, simulated_s))
     return [_compared(tier, load, pairs) for (tier, load), pairs in sorted(times.items())]
 
@@ -126,10 +129,10 @@ def _others(chosen: Sequence[bool]) -> list[bool]:
 
 
 def _simulated(
-    machine: Machine, part: Sequence[Reply], chosen: Sequence[bool]
+    machine: Machine, part: Sequence[Reply], chosen: Sequence[bool], pace: Pace = STEADY
 ) -> Iterator[tuple[Reply, float]]:
     """The chosen replies beside their simulated times, all others simulated too."""
-    return compress(zip(part, machine.e2e_s(part), strict=True), chosen)
+    return compress(zip(part, machine.e2e_s(part, pace), strict=True), chosen)
 
 
 def _fitted(

@@ -9,7 +9,8 @@ from statistics import median
 import pytest
 
 from serve_app.simulator.engine import EngineTiming, Replica
-from serve_app.simulator.validation.one_machine import Machine, Reply
+from serve_app.simulator.validation.one_machine import Machine, Pace, Reply
+from serve_app.simulator.validation.pace import fitted_pace
 from serve_app.simulator.validation.served import compare, read_replies
 
 TIMING = EngineTiming(
@@ -85,3 +86,39 @@ def test_engines_of_one_machine_slow_each_other_only_while_both_work() -> None:
     apart_s = machine.e2e_s([one, replace(one, tier="large", arrived_at_s=100.0)])
     assert both_s == pytest.approx([2 * alone_s] * 2, rel=0.1)
     assert apart_s == pytest.approx([alone_s] * 2, rel=0.1)
+
+
+def test_a_reply_that_begins_later_slows_nothing_before_it() -> None:
+    machine = Machine({"small": TIMING, "large": TIMING}, {"small": 0.0, "large": 0.0}, 3.0)
+    first = Reply("small", 0.0, 100, 400, 1.0)
+    [alone_s] = machine.e2e_s([first])
+    # When another engine begins half-way
+    [slowed_s, _] = machine.e2e_s(
+        [first, replace(first, tier="large", arrived_at_s=alone_s / 2, output_tokens=4000)]
+    )
+    # Then one half took its usual time, the other three times that
+    assert slowed_s == pytest.approx(2 * alone_s, rel=0.1)
+
+
+def test_a_machine_that_was_slow_for_a_while_is_found_out_by_every_other_reply() -> None:
+    # Given replies of a machine that took twice as long between the second and the fourth minute
+    machine = Machine({"small": replace(TIMING, log_noise=0.0)}, {"small": 0.0}, 1.0)
+    asked = [Reply("small", 4.0 * index, 200, 60, 1.0) for index in range(90)]
+    true_pace = Pace(60.0, (1.0, 1.0, 2.0, 2.0, 1.0, 1.0))
+    replies = [
+        replace(reply, e2e_s=e2e_s)
+        for reply, e2e_s in zip(asked, machine.e2e_s(asked, true_pace), strict=True)
+    ]
+    # When the pace is taken from the one half
+    chosen = [index % 2 == 0 for index in range(90)]
+    pace = fitted_pace(machine, replies, chosen)
+    # Then it foretells the other
+    assert pace.factor(30.0) == pytest.approx(1.0, abs=0.1)
+    assert pace.factor(180.0) == pytest.approx(2.0, abs=0.2)
+    simulated_s = machine.e2e_s(replies, pace)
+    errors = [
+        abs(e2e_s / reply.e2e_s - 1)
+        for reply, e2e_s, one in zip(replies, simulated_s, chosen, strict=True)
+        if not one
+    ]
+    assert median(errors) < 0.1
