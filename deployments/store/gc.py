@@ -1,55 +1,39 @@
-"""What nobody reads any more at a place: what was replaced, uploads that never ended."""
+"""What nobody reads any more at a place: pieces of replaced versions, uploads that never ended."""
 
 import re
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from deployments.store.manifest import MANIFEST
+from deployments.store.manifest import MANIFEST, PIECES
 from deployments.store.places.types import Place
 from deployments.store.transfer.push import published_manifest
 from deployments.store.verify import not_published
 
-_FOLDER = re.compile(r"[0-9a-f]{16}")
+_PIECE = re.compile(re.escape(PIECES) + "/[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Garbage:
-    """Objects of one push that the manifest does not name."""
+def garbage(place: Place, older_than_s: float) -> dict[str, int]:
+    """Bytes by key of the pieces that the manifest does not name, and that are older than that.
 
-    folder: str
-    keys: tuple[str, ...]
-    num_bytes: int
-
-
-def garbage(place: Place, older_than_s: float) -> list[Garbage]:
-    """Objects that the manifest does not name, of pushes whose newest such is older than that.
-
-    Younger ones may be a push under way. When the manifest itself is younger nothing is garbage
-    yet: whatever it replaced, however old, may be what a replica is reading.
+    Younger ones may be of a push under way; one that loses an older piece sends it again. When the
+    manifest itself is younger nothing is garbage yet: whatever it replaced, however old, may be
+    what a replica is reading.
 
     Raises:
-        StoreFailed: nothing is published here, so nothing says what is garbage.
+        StoreFailed: there is neither a model here nor a piece of one.
     """
-    manifest = published_manifest(place)
-    if manifest is None:
+    ages_s, sizes, manifest = place.ages_s(), place.sizes(), published_manifest(place)
+    pieces = [key for key in ages_s if _PIECE.fullmatch(key)]
+    if manifest is None and not pieces:
         raise not_published(place)
-    ages_s, sizes = place.ages_s(), place.sizes()
-    if ages_s.get(MANIFEST, 0.0) < older_than_s:
-        return []
-    named = {piece.key for piece in manifest.pieces}
-    by_folder: defaultdict[str, list[str]] = defaultdict(list)
-    for key in ages_s:
-        folder, is_inside, _ = key.partition("/")
-        if is_inside and _FOLDER.fullmatch(folder) and key not in named:
-            by_folder[folder].append(key)
-    return [
-        Garbage(folder, tuple(keys), sum(sizes.get(key, 0) for key in keys))
-        for folder, keys in sorted(by_folder.items())
-        if min(ages_s[key] for key in keys) >= older_than_s
-    ]
+    if manifest is not None and ages_s.get(MANIFEST, 0.0) < older_than_s:
+        return {}
+    named = {piece.key for piece in manifest.pieces} if manifest else set()
+    return {
+        key: sizes.get(key, 0) for key in pieces if key not in named and ages_s[key] >= older_than_s
+    }
 
 
-def collect(place: Place, found: list[Garbage], older_than_s: float) -> int:
+def collect(place: Place, keys: Iterable[str], older_than_s: float) -> int:
     """Deletes what was found and ends unfinished uploads; how many of those there were."""
-    place.delete([key for each in found for key in each.keys])
+    place.delete(list(keys))
     return place.abort_unfinished(older_than_s)

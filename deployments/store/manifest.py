@@ -1,32 +1,46 @@
 """Which files a model has, and the JSON that says so; knows no storage and reads no files.
 
-Large files are cut into pieces, each an object of its own: it travels in one request, S3 has
-nothing to put together, and what a killed transfer had finished stays finished.
+Large files are cut into pieces. Each is an object that is named after its content: other bytes are
+never written there, what a killed push had brought stays good whoever pushes next, and versions
+share what is equal in them.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Self
+from typing import Any
 
 from deployments.store.places.types import StoreFailed
 
 MANIFEST = "tandem-store.json"
+# Hidden, as no file of a model is.
+PIECES = ".pieces"
 PIECE_BYTES = 32 * 2**20
 _FORMAT = 2
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of bytes of one file. key: its object, below the model's own key."""
+    """A run of bytes of one file."""
 
     file: str
-    key: str
     offset: int
     num_bytes: int
     sha256: str
+
+    @property
+    def key(self) -> str:
+        """Its object, below the model's own key."""
+        return f"{PIECES}/{self.sha256}"
+
+    @property
+    def name(self) -> str:
+        """Of all of the model's pieces only this one is called so."""
+        return f"{self.file}[{self.offset}:{self.offset + self.num_bytes}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +55,9 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A whole model.
-
-    Args:
-        version: names the content, equal for equal files.
-        folder: where its objects lie, below the model's own key; each push has one of its own.
-    """
+    """A whole model. version: names the content, equal for equal files."""
 
     version: str
-    folder: str
     files: tuple[ModelFile, ...]
 
     @property
@@ -60,14 +68,6 @@ class Manifest:
     def pieces(self) -> list[Piece]:
         return [piece for file in self.files for piece in file.pieces]
 
-    def moved_to(self, folder: str) -> Self:
-        """The same model with its objects in another folder."""
-        files = tuple(
-            replace(f, pieces=cut(f.name, folder, [(p.num_bytes, p.sha256) for p in f.pieces]))
-            for f in self.files
-        )
-        return replace(self, folder=folder, files=files)
-
     def to_json(self) -> bytes:
         files = {
             file.name: {
@@ -77,9 +77,7 @@ class Manifest:
             }
             for file in self.files
         }
-        document = {
-            "format": _FORMAT, "version": self.version, "folder": self.folder, "files": files,
-        }  # fmt: skip
+        document = {"format": _FORMAT, "version": self.version, "files": files}
         return json.dumps(document, indent=1).encode() + b"\n"
 
 
@@ -93,27 +91,29 @@ def read_manifest(data: bytes, uri: str) -> Manifest:
         document = json.loads(data)
         if document["format"] != _FORMAT:
             raise ValueError(f"its format is {document['format']!r}, this release reads {_FORMAT}")
-        version, folder = str(document["version"]), str(document["folder"])
+        version = str(document["version"])
         _refuse_outside(version)
-        _refuse_outside(folder)
-        files = tuple(_read_file(name, folder, entry) for name, entry in document["files"].items())
-        manifest = Manifest(version, folder, files)
+        files = tuple(_read_file(name, entry) for name, entry in document["files"].items())
+        manifest = Manifest(version, files)
         if version_of(files) != version:
             raise ValueError("its version does not fit the files it lists")
     except (ValueError, LookupError, TypeError, AttributeError) as err:
         raise StoreFailed(
-            uri, "read", f"{MANIFEST} is damaged: {err}", "Push the model again with --overwrite."
+            uri,
+            "read",
+            f"{MANIFEST} cannot be read: {err}",
+            "Push the model again with --overwrite.",
         ) from err
     return manifest
 
 
-def _read_file(name: str, folder: str, entry: dict[str, Any]) -> ModelFile:
+def _read_file(name: str, entry: dict[str, Any]) -> ModelFile:
     _refuse_outside(name)
     sums = [(int(piece["bytes"]), str(piece["sha256"])) for piece in entry["pieces"]]
     num_bytes = int(entry["bytes"])
     if sum(size for size, _ in sums) != num_bytes or any(size < 0 for size, _ in sums):
         raise ValueError(f"the pieces of {name!r} do not add up to {num_bytes} bytes")
-    return ModelFile(name, num_bytes, str(entry["sha256"]), cut(name, folder, sums))
+    return ModelFile(name, num_bytes, str(entry["sha256"]), _cut(name, sums))
 
 
 def _refuse_outside(name: str) -> None:
@@ -122,19 +122,15 @@ def _refuse_outside(name: str) -> None:
         raise ValueError(f"{name!r} is no path inside the model")
 
 
-def cut(name: str, folder: str, sums: list[tuple[int, str]]) -> tuple[Piece, ...]:
+def _cut(name: str, sums: list[tuple[int, str]]) -> tuple[Piece, ...]:
     """The pieces of a file whose bytes and SHA-256 these are, in order."""
     offset, pieces = 0, []
-    for index, (num_bytes, sha256) in enumerate(sums):
-        key = key_of(name, folder, index if len(sums) > 1 else None)
-        pieces.append(Piece(name, key, offset, num_bytes, sha256))
+    for num_bytes, sha256 in sums:
+        if not _SHA256.fullmatch(sha256):
+            raise ValueError(f"{sha256!r} is no SHA-256")
+        pieces.append(Piece(name, offset, num_bytes, sha256))
         offset += num_bytes
     return tuple(pieces)
-
-
-def key_of(name: str, folder: str, index: int | None = None) -> str:
-    """The object of a file, or of one of its pieces."""
-    return f"{folder}/{name}" + ("" if index is None else f".piece-{index:05d}")
 
 
 def version_of(files: Iterable[ModelFile]) -> str:

@@ -36,19 +36,19 @@ def verify_place(place: Place, start_phase: StartPhase) -> list[str]:
     if manifest is None:
         raise not_published(place)
     sizes = place.sizes()
-    problems = [_size_problem(piece, sizes.get(piece.key)) for piece in manifest.pieces]
-    there = [
-        piece for piece, problem in zip(manifest.pieces, problems, strict=True) if problem is None
-    ]
+    # What is equal in two files is one object.
+    pieces = list({piece.key: piece for piece in manifest.pieces}.values())
+    problems = [_size_problem(piece, sizes.get(piece.key)) for piece in pieces]
+    there = [piece for piece, problem in zip(pieces, problems, strict=True) if problem is None]
     on_bytes = start_phase("verifying", sum(piece.num_bytes for piece in there))
 
     def check(piece: Piece) -> None:
         hashing: Any = _Hashing()
         place.download(piece.key, piece.num_bytes, hashing, on_bytes)
         if hashing.sha256 != piece.sha256:
-            problems.append(f"{piece.key} is corrupted: its SHA-256 is {hashing.sha256}")
+            problems.append(f"{_named(piece)} is corrupted: its SHA-256 is {hashing.sha256}")
 
-    run_all(check, there)
+    run_all(check, there, place.cancel)
     return [problem for problem in problems if problem is not None]
 
 
@@ -91,7 +91,11 @@ def _folder_problems(folder: Path, sums: list[tuple[str, str]], on_bytes: OnByte
 
 def _size_problem(piece: Piece, num_bytes: int | None) -> str | None:
     if num_bytes is None:
-        return f"{piece.key} is missing"
+        return f"{_named(piece)} is missing"
     if num_bytes != piece.num_bytes:
-        return f"{piece.key} has {num_bytes:,} bytes and should have {piece.num_bytes:,}"
+        return f"{_named(piece)} has {num_bytes:,} bytes and should have {piece.num_bytes:,}"
     return None
+
+
+def _named(piece: Piece) -> str:
+    return f"{piece.name} ({piece.key})"

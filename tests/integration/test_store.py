@@ -17,11 +17,11 @@ from deployments.store.node.cache import node_cache
 from deployments.store.places.s3 import S3Place
 from deployments.store.places.types import StoreFailed
 from deployments.store.transfer.pull import pull_folder
-from deployments.store.transfer.push import published_manifest
+from deployments.store.transfer.push import published_manifest, push
 from deployments.store.verify import verify_folder, verify_place
 from tests.killing import finish, kill_when, num_pulled, tandem_store
 from tests.s3 import s3_server, set_aws_environment
-from tests.unit.store.builders import Phases, a_model, contents, push_in_pieces, unseen
+from tests.unit.store.builders import Phases, a_model, contents, unseen
 
 MB = 2**20
 URI = "s3://models/tiny"
@@ -72,7 +72,7 @@ def test_a_push_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: P
 
 def test_a_pull_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: Path) -> None:
     # Given a pull into the cache that was killed after some of its pieces
-    manifest = push_in_pieces(model, place, piece_bytes=MB).manifest
+    manifest = push(model, place, unseen, piece_bytes=MB).manifest
     cache = node_cache(tmp_path / "home", {})
     slow = tandem_store("pull", URI, "--max-mb-per-s", "8")
     kill_when(slow, lambda: num_pulled(cache.root) >= 8)
@@ -88,7 +88,7 @@ def test_a_pull_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: P
 
 
 def test_two_replicas_at_once_are_one_download(model: Path, place: S3Place, tmp_path: Path) -> None:
-    manifest = push_in_pieces(model, place, piece_bytes=2 * MB).manifest
+    manifest = push(model, place, unseen, piece_bytes=2 * MB).manifest
     reports = [tmp_path / "one.json", tmp_path / "two.json"]
 
     replicas = [tandem_store("pull", URI, "--json", str(report)) for report in reports]
@@ -99,16 +99,14 @@ def test_two_replicas_at_once_are_one_download(model: Path, place: S3Place, tmp_
     assert sorted(fetched) == [0, manifest.num_bytes]
 
 
-def test_large_objects_travel_in_parallel_parts(place: S3Place, tmp_path: Path) -> None:
-    # Given one object of three parts, which S3 lists as such by its ETag
+def test_large_pieces_are_fetched_in_parallel_ranges(place: S3Place, tmp_path: Path) -> None:
+    # Given one object of more than two ranges
     model = a_model(tmp_path / "large", **{"weights.bin": 70 * MB})
-    folder = push_in_pieces(model, place, piece_bytes=None).manifest.folder
-    client = boto3.session.Session().client("s3")
-    head = client.head_object(Bucket="models", Key=f"tiny/{folder}/weights.bin")
-    assert head["ETag"].endswith('-3"')
+    push(model, place, unseen, piece_bytes=128 * MB)
     # When it is pulled and verified, then it is the same
     phases, manifest = Phases(), published_manifest(place)
     assert manifest is not None
+    assert len(manifest.pieces) == len(manifest.files)
     pull_folder(place, manifest, tmp_path / "pulled", phases)
     assert phases.counted["fetching"] == manifest.num_bytes
     assert verify_folder(tmp_path / "pulled", unseen) == []
@@ -118,35 +116,34 @@ def test_large_objects_travel_in_parallel_parts(place: S3Place, tmp_path: Path) 
 def test_a_part_that_was_corrupted_on_s3_is_detected(
     model: Path, place: S3Place, tmp_path: Path
 ) -> None:
-    manifest = push_in_pieces(model, place, piece_bytes=2 * MB).manifest
+    manifest = push(model, place, unseen, piece_bytes=2 * MB).manifest
     place.write(manifest.pieces[-1].key, bytes(manifest.pieces[-1].num_bytes))
 
-    with pytest.raises(StoreFailed, match=r"weights\.bin.piece-00023 is corrupted"):
+    with pytest.raises(StoreFailed, match=r"weights\.bin\[48234496:50331648\] is corrupted"):
         pull_folder(place, manifest, tmp_path / "pulled", unseen)
 
     (problem,) = verify_place(place, unseen)
-    assert "piece-00023 is corrupted" in problem
+    assert "weights.bin[48234496:50331648]" in problem
 
 
 def test_an_upload_that_never_ended_is_ended_by_garbage_collection(place: S3Place) -> None:
     client = boto3.session.Session().client("s3")
-    client.create_multipart_upload(Bucket="models", Key="tiny/0123456789abcdef/weights.bin")
+    client.create_multipart_upload(Bucket="models", Key="tiny/.pieces/0123")
     client.create_multipart_upload(Bucket="models", Key="other/weights.bin")
 
     # moto says of every upload that it began in 2010.
-    assert collect(place, [], older_than_s=1e9) == 0
-    assert collect(place, [], older_than_s=3600) == 1
+    assert collect(place, (), older_than_s=1e9) == 0
+    assert collect(place, (), older_than_s=3600) == 1
 
 
 def test_replaced_versions_are_listed_and_collected(model: Path, place: S3Place) -> None:
-    push_in_pieces(model, place, piece_bytes=None)
+    push(model, place, unseen)
     (model / "config.json").write_text("{}")
-    new = push_in_pieces(model, place, piece_bytes=None)
+    new = push(model, place, unseen)
 
-    assert new.copied_bytes == 48 * MB
+    assert new.kept_bytes == 48 * MB
     finish(tandem_store("gc", URI, "--older-than-hours", "0"))
-    folders = {key.split("/")[0] for key in place.sizes()}
-    assert folders == {new.manifest.folder, MANIFEST}
+    assert place.sizes().keys() == {MANIFEST, *(piece.key for piece in new.manifest.pieces)}
 
 
 def test_a_missing_bucket_and_a_missing_model_say_what_to_do() -> None:
@@ -165,7 +162,7 @@ def test_a_replica_gets_its_model_from_the_store_and_keeps_it(model: Path, place
     from deployments.store.node.replica import FromStore
 
     # Given a tier whose weights are in the store
-    manifest = push_in_pieces(model, place, piece_bytes=None).manifest
+    manifest = push(model, place, unseen).manifest
     loading: Any = {"model_id": "tiny", "model_source": URI}
     config = LLMConfig(model_loading_config=loading, accelerator_config={"kind": "cpu"})
     replica = FromStore(llm_config=config)

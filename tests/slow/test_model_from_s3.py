@@ -37,7 +37,7 @@ def test_two_replicas_take_their_model_from_s3_in_one_download(
         set_aws_environment(endpoint, monkeypatch)
         monkeypatch.setenv("TANDEM_STORE_CACHE", str(tmp_path / "cache"))
         boto3.session.Session().client("s3").create_bucket(Bucket="models")
-        manifest = push(embedded_path(TIER), place, tmp_path / "pushes", unseen).manifest
+        manifest = push(embedded_path(TIER), place, unseen).manifest
         pull_folder(place, manifest, tmp_path / "once", unseen)
         one_download = reads(caplog)
         # When two replicas on this node start from it

@@ -1,15 +1,16 @@
 """Models in a folder, such as a disk that all nodes mount."""
 
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
+from threading import Event
 from typing import BinaryIO
 
-from deployments.store.places.types import OnBytes, StoreFailed
+from deployments.store.places.types import OnBytes, Run, StoreFailed
 
 _BLOCK_BYTES = 4 * 2**20
 _REMEDY = "Name a folder that this user may use, on a disk with space."
@@ -22,6 +23,7 @@ class FolderPlace:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._is_cancelled = Event()
 
     @property
     def uri(self) -> str:
@@ -45,10 +47,10 @@ class FolderPlace:
         now = time.time()
         return {key: now - stat.st_mtime for key, stat in self._stats()}
 
-    def upload(self, file: Path, offset: int, num_bytes: int, key: str, on_bytes: OnBytes) -> None:
-        with self._failing("written"), file.open("rb") as source, self._whole(key) as target:
-            source.seek(offset)
-            _copy(source, target, num_bytes, on_bytes)
+    def upload(self, run: Run, key: str, on_bytes: OnBytes) -> None:
+        with self._failing("written"), run.file.open("rb") as source, self._whole(key) as target:
+            source.seek(run.offset)
+            self._copy(source, target, run.num_bytes, on_bytes)
 
     def download(self, key: str, num_bytes: int, target: BinaryIO, on_bytes: OnBytes) -> None:
         path = self._folder / key
@@ -56,20 +58,12 @@ class FolderPlace:
             has = os.fstat(source.fileno()).st_size
             if has != num_bytes:
                 raise wrong_size(self.uri, key, has, num_bytes)
-            _copy(source, target, num_bytes, on_bytes)
-
-    def copy(self, key: str, to: str) -> None:
-        source = self._folder / key
-        with self._failing("written"), self._whole(to) as target, source.open("rb") as file:
-            shutil.copyfileobj(file, target, _BLOCK_BYTES)
+            self._copy(source, target, num_bytes, on_bytes)
 
     def delete(self, keys: list[str]) -> None:
         with self._failing("deleted"):
             for key in keys:
-                path = self._folder / key
-                path.unlink(missing_ok=True)
-                with suppress(OSError):
-                    path.parent.rmdir()
+                (self._folder / key).unlink(missing_ok=True)
 
     def abort_unfinished(self, older_than_s: float) -> int:
         now = time.time()
@@ -82,14 +76,21 @@ class FolderPlace:
                 path.unlink(missing_ok=True)
         return len(left)
 
+    def cancel(self) -> None:
+        self._is_cancelled.set()
+        self._is_cancelled = Event()
+
     def close(self) -> None:
         """Nothing is kept open."""
 
     def _stats(self) -> Iterator[tuple[str, os.stat_result]]:
         with self._failing("listed"):
             for path in sorted(self._folder.rglob("*")):
-                if path.is_file() and not path.name.startswith(_TEMPORARY):
-                    yield path.relative_to(self._folder).as_posix(), path.stat()
+                # Somebody else may delete it just now.
+                with suppress(FileNotFoundError):
+                    stat = path.stat()
+                    if S_ISREG(stat.st_mode) and not path.name.startswith(_TEMPORARY):
+                        yield path.relative_to(self._folder).as_posix(), stat
 
     @contextmanager
     def _whole(self, key: str) -> Iterator[BinaryIO]:
@@ -109,6 +110,18 @@ class FolderPlace:
                 os.unlink(temporary)
             raise
 
+    def _copy(self, source: BinaryIO, target: BinaryIO, num_bytes: int, on_bytes: OnBytes) -> None:
+        left, is_cancelled = num_bytes, self._is_cancelled
+        while left > 0:
+            if is_cancelled.is_set():
+                raise OSError("it was cancelled")
+            block = source.read(min(_BLOCK_BYTES, left))
+            if not block:
+                raise OSError(f"the file ended {left:,} bytes early: it changed meanwhile")
+            target.write(block)
+            on_bytes(len(block))
+            left -= len(block)
+
     @contextmanager
     def _failing(self, verb: str) -> Iterator[None]:
         try:
@@ -121,17 +134,6 @@ def wrong_size(uri: str, key: str, has: int, num_bytes: int) -> StoreFailed:
     """What is stored is not what the manifest lists."""
     reason = f"{key} has {has:,} bytes and should have {num_bytes:,}"
     return StoreFailed(uri, "read", reason, "Push the model again with --overwrite.")
-
-
-def _copy(source: BinaryIO, target: BinaryIO, num_bytes: int, on_bytes: OnBytes) -> None:
-    left = num_bytes
-    while left > 0:
-        block = source.read(min(_BLOCK_BYTES, left))
-        if not block:
-            raise OSError(f"the file ended {left:,} bytes early: it changed meanwhile")
-        target.write(block)
-        on_bytes(len(block))
-        left -= len(block)
 
 
 def _reason(err: OSError) -> str:

@@ -5,22 +5,24 @@ call: it costs 0.3 s and 20 MB.
 """
 
 import time
+from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from deployments.store.places.folder import wrong_size
 from deployments.store.places.s3_errors import code_of, failing, remedy_for
-from deployments.store.places.types import OnBytes, StoreFailed
+from deployments.store.places.types import OnBytes, Run, StoreFailed
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 60
 _ATTEMPTS = 5
-# A piece of the usual size is one request; only whole files are larger.
+# A piece is sent in one request, and S3 takes no more in one.
+_MOST_SENT_BYTES = 5 * 2**30
 _PART_BYTES = 32 * 2**20
-# Over all files.
+# Over all pieces.
 _REQUESTS = 20
 _DELETE_AT_ONCE = 1000
 
@@ -36,6 +38,7 @@ class S3Place:
         self._bucket = bucket
         self._max_bytes_per_s = max_bytes_per_s
         self._prefix = f"{prefix}/" if prefix else ""
+        self._under_way: set[Any] = set()
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
 
     def read(self, key: str) -> bytes | None:
@@ -65,13 +68,19 @@ class S3Place:
             key: (now - entry["LastModified"]).total_seconds() for key, entry in self._objects()
         }
 
-    def upload(self, file: Path, offset: int, num_bytes: int, key: str, on_bytes: OnBytes) -> None:
-        subscriber = _subscriber(num_bytes, on_bytes)
+    def upload(self, run: Run, key: str, on_bytes: OnBytes) -> None:
+        subscriber, sums = _subscriber(run.num_bytes, on_bytes), {}
+        if self._client.meta.config.request_checksum_calculation != "when_required":
+            # Known already, and S3 refuses other bytes; botocore would take a CRC of its own.
+            sums = {"ChecksumSHA256": b64encode(bytes.fromhex(run.sha256)).decode()}
         with (
             failing(self.uri, "written"),
-            self._runs.named(self._prefix + key, file, offset, num_bytes) as run,
+            self._connection.runs.named(self._prefix + key, run) as name,
         ):
-            self._sending.upload(run, self._bucket, run, subscribers=[subscriber]).result()
+            future = self._connection.sending.upload(
+                name, self._bucket, name, extra_args=sums, subscribers=[subscriber]
+            )
+            self._wait_for(future)
 
     def download(self, key: str, num_bytes: int, target: BinaryIO, on_bytes: OnBytes) -> None:
         with failing(self.uri, "read"):
@@ -79,14 +88,10 @@ class S3Place:
             if head["ContentLength"] != num_bytes:
                 raise wrong_size(self.uri, key, head["ContentLength"], num_bytes)
             subscriber = _subscriber(num_bytes, on_bytes, head["ETag"])
-            self._fetching.download(
+            future = self._connection.fetching.download(
                 self._bucket, self._prefix + key, target, subscribers=[subscriber]
-            ).result()
-
-    def copy(self, key: str, to: str) -> None:
-        source = {"Bucket": self._bucket, "Key": self._prefix + key}
-        with failing(self.uri, "written"):
-            self._sending.copy(source, self._bucket, self._prefix + to).result()
+            )
+            self._wait_for(future)
 
     def delete(self, keys: list[str]) -> None:
         with failing(self.uri, "deleted"):
@@ -116,12 +121,23 @@ class S3Place:
                     count += 1
         return count
 
+    def cancel(self) -> None:
+        # Not the managers: one that is shut down waits for ever for what comes to it after.
+        for future in list(self._under_way):
+            future.cancel()
+
     def close(self) -> None:
-        for name in ("_sending", "_fetching"):
-            if name in vars(self):
-                getattr(self, name).shutdown()
-        if "_client" in vars(self):
+        if "_connection" in vars(self):
+            self._connection.sending.shutdown()
+            self._connection.fetching.shutdown()
             self._client.close()
+
+    def _wait_for(self, future: Any) -> None:
+        self._under_way.add(future)
+        try:
+            future.result()
+        finally:
+            self._under_way.discard(future)
 
     def _objects(self) -> Iterator[tuple[str, dict[str, Any]]]:
         with failing(self.uri, "listed"):
@@ -133,49 +149,58 @@ class S3Place:
                     yield entry["Key"].removeprefix(self._prefix), entry
 
     @cached_property
+    def _connection(self) -> "_Connection":
+        # Whoever moves pieces in many threads has read the manifest before, in one.
+        return _connect(self._max_bytes_per_s)
+
+    @property
     def _client(self) -> Any:
-        import boto3
-        from botocore.config import Config
+        return self._connection.client
 
-        config = Config(
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            read_timeout=_READ_TIMEOUT_S,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-            max_pool_connections=_REQUESTS + 4,
-            # Bodies go unsigned over plain HTTP too, as botocore sends them over TLS. Their SHA-256
-            # would be a second one: the manifest holds one, and S3's replies are never signed.
-            s3={"payload_signing_enabled": False},
-        )
-        # A session of its own: boto3's default one must not be shared between threads.
-        return boto3.session.Session().client("s3", config=config)
 
-    @cached_property
-    def _runs(self) -> Any:
-        from deployments.store.places.runs import Runs
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """boto3's client, and its transfer managers for both ways. runs: what the sending one opens."""
 
-        return Runs()
+    client: Any
+    sending: Any
+    fetching: Any
+    runs: Any
 
-    @cached_property
-    def _sending(self) -> Any:
-        return self._transfers(self._runs)
 
-    @cached_property
-    def _fetching(self) -> Any:
-        return self._transfers()
+def _connect(max_bytes_per_s: int | None) -> _Connection:
+    import boto3
+    from boto3.s3.transfer import TransferConfig, create_transfer_manager
+    from botocore.config import Config
 
-    def _transfers(self, osutil: Any = None) -> Any:
-        from boto3.s3.transfer import TransferConfig, create_transfer_manager
+    from deployments.store.places.runs import Runs
 
+    config = Config(
+        connect_timeout=_CONNECT_TIMEOUT_S,
+        read_timeout=_READ_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        max_pool_connections=_REQUESTS + 4,
+        # Bodies go unsigned over plain HTTP too, as botocore sends them over TLS: S3 is told the
+        # SHA-256 of each piece anyway, and its replies are never signed.
+        s3={"payload_signing_enabled": False},
+    )
+    # A session of its own: boto3's default one must not be shared between threads.
+    client = boto3.session.Session().client("s3", config=config)
+
+    def transfers(part_bytes: int, osutil: Any = None) -> Any:
         config = TransferConfig(
-            multipart_threshold=_PART_BYTES + 1,
-            multipart_chunksize=_PART_BYTES,
+            multipart_threshold=part_bytes + 1,
+            multipart_chunksize=part_bytes,
             max_concurrency=_REQUESTS,
             io_chunksize=2**20,
-            max_bandwidth=self._max_bytes_per_s,
+            max_bandwidth=max_bytes_per_s,
             # The other one, where it is chosen, opens files by itself and knows no runs.
             preferred_transfer_client="classic",
         )
-        return create_transfer_manager(self._client, config, osutil)
+        return create_transfer_manager(client, config, osutil)
+
+    runs = Runs()
+    return _Connection(client, transfers(_MOST_SENT_BYTES, runs), transfers(_PART_BYTES), runs)
 
 
 def _subscriber(num_bytes: int, on_bytes: OnBytes, etag: str | None = None) -> Any:

@@ -1,8 +1,20 @@
 """What every place of models offers, and how it fails."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of a file's bytes. sha256: what they should add up to."""
+
+    file: Path
+    offset: int
+    num_bytes: int
+    sha256: str
+
 
 # Told of bytes as they travel; less than nothing when a part is sent again.
 OnBytes = Callable[[int], None]
@@ -47,8 +59,8 @@ class Place(Protocol):
     def ages_s(self) -> dict[str, float]:
         """Seconds since every object was written, by key."""
 
-    def upload(self, file: Path, offset: int, num_bytes: int, key: str, on_bytes: OnBytes) -> None:
-        """Stores a run of the file's bytes; the object appears only when it is complete."""
+    def upload(self, run: Run, key: str, on_bytes: OnBytes) -> None:
+        """Stores the bytes; the object appears only when it is complete."""
 
     def download(self, key: str, num_bytes: int, target: BinaryIO, on_bytes: OnBytes) -> None:
         """Writes the object to `target`, out of order where that can seek.
@@ -56,9 +68,6 @@ class Place(Protocol):
         Raises:
             StoreFailed: also when the object is missing or has another size.
         """
-
-    def copy(self, key: str, to: str) -> None:
-        """Copies an object within the place."""
 
     def delete(self, keys: list[str]) -> None:
         """Deletes objects; those that are not there are no error."""
@@ -69,6 +78,9 @@ class Place(Protocol):
         Returns:
             How many there were.
         """
+
+    def cancel(self) -> None:
+        """Ends what is under way as soon as may be; those calls fail."""
 
     def close(self) -> None:
         """Frees threads and connections."""

@@ -1,6 +1,6 @@
 """Runs one job on many pieces, a few at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Semaphore
 from types import TracebackType
@@ -15,13 +15,17 @@ _AT_ONCE = 20
 class Parallel:
     """Works on pieces while the caller finds the next; the first failure ends the rest.
 
-    with Parallel(send) as sending:
+    Args:
+        cancel: makes jobs under way fail soon; called once something has failed.
+
+    with Parallel(send, place.cancel) as sending:
         for piece in pieces:
             sending.begin(piece)
     """
 
-    def __init__(self, job: Callable[[Piece], None]) -> None:
+    def __init__(self, job: Callable[[Piece], None], cancel: Callable[[], None]) -> None:
         self._job = job
+        self._cancel = cancel
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._room = Semaphore(_AT_ONCE)
         self._failures: list[BaseException] = []
@@ -45,7 +49,7 @@ class Parallel:
         self, kind: type[BaseException] | None, err: BaseException | None, _: TracebackType | None
     ) -> None:
         if err is not None:
-            self._failures.append(err)
+            self._fail(err)
         self._pool.shutdown()
         if err is None and self._failures:
             raise self._failures[0]
@@ -56,13 +60,20 @@ class Parallel:
                 self._job(piece)
         except BaseException as err:
             # Raised again in the caller's thread.
-            self._failures.append(err)
+            self._fail(err)
         finally:
             self._room.release()
 
+    def _fail(self, err: BaseException) -> None:
+        self._failures.append(err)
+        if len(self._failures) == 1:
+            self._cancel()
 
-def run_all(job: Callable[[Piece], None], pieces: list[Piece]) -> None:
+
+def run_all(
+    job: Callable[[Piece], None], pieces: Iterable[Piece], cancel: Callable[[], None]
+) -> None:
     """Runs the job on every piece, a few at once; the first failure ends the rest."""
-    with Parallel(job) as running:
+    with Parallel(job, cancel) as running:
         for piece in pieces:
             running.begin(piece)

@@ -72,16 +72,16 @@ def pull(place: Place, manifest: Manifest, target: Path, start_phase: StartPhase
     part = part_folder(target)
     journal = Journal(part / _JOURNAL)
     finished = _still_good(part, manifest, set(journal.finished()), start_phase)
-    missing = [piece for piece in manifest.pieces if piece.key not in finished]
+    missing = [piece for piece in manifest.pieces if piece.name not in finished]
     num_bytes = sum(piece.num_bytes for piece in missing)
     on_bytes = start_phase("fetching", num_bytes)
 
     def fetch(piece: Piece) -> None:
         _fetch(place, part, piece, on_bytes)
-        journal.add(piece.key)
+        journal.add(piece.name)
 
     journal.begin(finished)
-    run_all(fetch, missing)
+    run_all(fetch, missing, place.cancel)
     _publish(part, manifest, target)
     # Last: a pull that is killed before the rename finds its pieces again.
     Journal(target / _JOURNAL).remove()
@@ -122,10 +122,10 @@ def disk_bytes(folder: Path) -> int:
 def _still_good(
     part: Path, manifest: Manifest, begun: set[str], start_phase: StartPhase
 ) -> set[str]:
-    """Keys of the pieces that an earlier pull finished, read again: its machine may have died."""
-    there = [piece for piece in manifest.pieces if piece.key in begun]
+    """Names of the pieces that an earlier pull finished, read again: its machine may have died."""
+    there = [piece for piece in manifest.pieces if piece.name in begun]
     on_bytes = start_phase("checking", sum(piece.num_bytes for piece in there))
-    return {piece.key for piece in there if _is_good(part, piece, on_bytes)}
+    return {piece.name for piece in there if _is_good(part, piece, on_bytes)}
 
 
 def _fetch(place: Place, part: Path, piece: Piece, on_bytes: OnBytes) -> None:
@@ -137,8 +137,9 @@ def _fetch(place: Place, part: Path, piece: Piece, on_bytes: OnBytes) -> None:
         if attempt + 1 < _ATTEMPTS:
             on_bytes(-piece.num_bytes)
     raise StoreFailed(
-        place.uri, "read", f"{piece.key} is corrupted: its SHA-256 is not {piece.sha256}, also "
-        "when fetched again", "Push the model again with --overwrite.",
+        place.uri, "read", f"{piece.name} is corrupted, also when fetched again: its SHA-256 is "
+        f"not the {piece.sha256} after which its object is named",
+        "Push the model again with --overwrite.",
     )  # fmt: skip
 
 

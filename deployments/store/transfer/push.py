@@ -3,19 +3,16 @@
 Objects first, the manifest last: whoever reads the place meanwhile gets the model published before.
 """
 
-import hashlib
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from deployments.store.hashing import make_manifest, model_files
 from deployments.store.manifest import MANIFEST, PIECE_BYTES, Manifest, Piece, read_manifest
-from deployments.store.places.types import OnBytes, Place, StoreFailed
-from deployments.store.transfer.journal import Journal
+from deployments.store.places.types import OnBytes, Place, Run, StoreFailed
 from deployments.store.transfer.parallel import Parallel, run_all
-from deployments.store.transfer.upload import Upload
-from deployments.weights.keep import locked
 
 # Names a phase and the bytes it will pass over; returns where to count them.
 StartPhase = Callable[[str, int], OnBytes]
@@ -23,89 +20,127 @@ StartPhase = Callable[[str, int], OnBytes]
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did, in bytes."""
+    """What a push did. sent_bytes: that were not there yet."""
 
     manifest: Manifest
     sent_bytes: int
-    copied_bytes: int
 
     @property
     def kept_bytes(self) -> int:
-        """What an earlier push had already brought there."""
-        return self.manifest.num_bytes - self.sent_bytes - self.copied_bytes
+        """What was there already: of the version before, of another push, or twice in the model."""
+        return self.manifest.num_bytes - self.sent_bytes
 
 
 def push(
     model: Path,
     place: Place,
-    journals: Path,
     start_phase: StartPhase,
     *,
-    piece_bytes: int | None = PIECE_BYTES,
+    piece_bytes: int = PIECE_BYTES,
     is_overwriting: bool = False,
 ) -> Pushed:
     """Publishes the folder's files at the place; what is there already is not sent again.
 
     Args:
-        journals: a folder that remembers what was sent: a push that was killed goes on from there.
-        piece_bytes: files above it are cut; None keeps every file one object, as other tools
-            want them, and a killed push sends its unfinished files anew.
+        piece_bytes: files above it are cut.
         is_overwriting: sends everything, for a place whose objects were damaged.
 
     Raises:
         StoreFailed: the folder has no files, they change meanwhile, or the place refuses.
     """
-    pair = f"{place.uri}\n{model.absolute()}".encode()
-    journal = journals / hashlib.sha256(pair).hexdigest()[:16]
-    with locked(journal):
-        before = _stats(model)
-        if is_overwriting:
-            journal.unlink(missing_ok=True)
-        published = None if is_overwriting else published_manifest(place)
-        upload = Upload(model, place, Journal(journal), published)
-        num_bytes = sum(size for size, _ in before.values())
-        make = partial(make_manifest, model, upload.folder, piece_bytes)
-        if published is None:
-            # All has to travel: each piece does as soon as its sum is known.
-            with Parallel(_storing(upload, num_bytes, start_phase)) as sending:
-                manifest = make(on_bytes=lambda num_bytes: None, on_piece=sending.begin)
-        else:
-            on_bytes = start_phase("hashing", num_bytes)
-            manifest = make(on_bytes=on_bytes, on_piece=lambda piece: None)
-            if upload.is_published(manifest):
-                upload.end()
-                return Pushed(published, 0, 0)
-            run_all(_storing(upload, num_bytes, start_phase), manifest.pieces)
-        _refuse_changed(model, before)
+    before = _stats(model)
+    published = None if is_overwriting else published_manifest(place)
+    there = {} if is_overwriting else place.sizes()
+    on_bytes = start_phase("sending", sum(size for size, _ in before.values()))
+    sending = _Sending(model, place, there, on_bytes)
+    # Each piece is sent as soon as its sum is known.
+    with Parallel(sending.store, place.cancel) as running:
+        manifest = make_manifest(model, piece_bytes, running.begin)
+    if changed := _changed(model, before):
+        # Who may not delete loses nothing: S3 has refused wrong bytes by itself.
+        with suppress(StoreFailed):
+            place.delete(sending.keys_of(manifest, changed))
+        raise _changed_meanwhile(model, changed)
+    sending.repair(manifest)
+    if manifest != published:
         place.write(MANIFEST, manifest.to_json())
-        upload.end()
-    return Pushed(manifest, sum(upload.sent), sum(upload.copied))
+    return Pushed(manifest, sending.num_bytes)
 
 
-def _storing(upload: Upload, num_bytes: int, start_phase: StartPhase) -> Callable[[Piece], None]:
-    return partial(upload.store, on_bytes=start_phase("sending", num_bytes))
+class _Sending:
+    """Pieces on their way to a place, from several threads. num_bytes: that were sent."""
 
+    def __init__(
+        self, model: Path, place: Place, there: Mapping[str, int], on_bytes: OnBytes
+    ) -> None:
+        self._model = model
+        self._place = place
+        self._there = there
+        self._on_bytes = on_bytes
+        self._begun: set[str] = set()
+        self._lock = threading.Lock()
+        self.num_bytes = 0
 
-def _stats(model: Path) -> dict[Path, tuple[int, int]]:
-    """Bytes and nanoseconds of the last change, of every file."""
-    stats = ((path, path.stat()) for path in model_files(model))
-    return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in stats}
+    def store(self, piece: Piece) -> None:
+        """
+        Raises:
+            StoreFailed: the place refuses.
+        """
+        if self._there.get(piece.key) == piece.num_bytes or not self._begin(piece):
+            self._on_bytes(piece.num_bytes)
+            return
+        self._upload(piece, self._on_bytes)
 
+    def repair(self, manifest: Manifest) -> None:
+        """Sends what was there and is no more: garbage collection knew nothing of this push."""
+        there = self._place.sizes()
+        lost = {piece.key: piece for piece in manifest.pieces if piece.key not in there}
+        run_all(lambda piece: self._upload(piece, _uncounted), lost.values(), self._place.cancel)
 
-def _refuse_changed(model: Path, before: Mapping[Path, tuple[int, int]]) -> None:
-    changed = {path for path, stat in _stats(model).items() ^ before.items()}
-    if changed:
-        raise StoreFailed(
-            str(model), "published", f"{min(changed).name} changed meanwhile",
-            "Push it again when nothing writes to the folder; readers get the model before.",
-        )  # fmt: skip
+    def keys_of(self, manifest: Manifest, files: set[str]) -> list[str]:
+        """What was sent of these files, under names that their bytes may not have deserved."""
+        return [p.key for p in manifest.pieces if p.file in files and p.key in self._begun]
+
+    def _begin(self, piece: Piece) -> bool:
+        """Whether no other thread sends the same bytes already."""
+        with self._lock:
+            is_first = piece.key not in self._begun
+            self._begun.add(piece.key)
+        return is_first
+
+    def _upload(self, piece: Piece, on_bytes: OnBytes) -> None:
+        run = Run(self._model / piece.file, piece.offset, piece.num_bytes, piece.sha256)
+        self._place.upload(run, piece.key, on_bytes)
+        with self._lock:
+            self.num_bytes += piece.num_bytes
 
 
 def published_manifest(place: Place) -> Manifest | None:
     """The manifest at the place, None when no model was published there.
 
     Raises:
-        StoreFailed: it is damaged, or the place refuses.
+        StoreFailed: it cannot be read, or the place refuses.
     """
     data = place.read(MANIFEST)
     return None if data is None else read_manifest(data, place.uri)
+
+
+def _stats(model: Path) -> dict[str, tuple[int, int]]:
+    """Bytes and nanoseconds of the last change, of every file."""
+    stats = ((path.relative_to(model).as_posix(), path.stat()) for path in model_files(model))
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats}
+
+
+def _changed(model: Path, before: Mapping[str, tuple[int, int]]) -> set[str]:
+    return {name for name, _ in _stats(model).items() ^ before.items()}
+
+
+def _changed_meanwhile(model: Path, files: set[str]) -> StoreFailed:
+    return StoreFailed(
+        str(model), "published", f"{min(files)} changed meanwhile",
+        "Push it again when nothing writes to the folder; readers get the model before.",
+    )  # fmt: skip
+
+
+def _uncounted(num_bytes: int) -> None:
+    """Of bytes that were counted before."""

@@ -41,7 +41,7 @@ def gc(
             with closing(place_at(uri)) as place:
                 older_than_s = older_than_hours * 3600
                 found = garbage(place, older_than_s)
-                removed = {each.folder: each.num_bytes for each in found}
+                removed = {place.uri: sum(found.values())}
                 aborted = 0 if dry_run else collect(place, found, older_than_s)
             if aborted:
                 console.print(f"ended {aborted} unfinished uploads")

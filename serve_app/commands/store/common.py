@@ -43,8 +43,7 @@ def described(place: Place, manifest: Manifest) -> dict[str, Any]:
 
 def summary(manifest: Manifest) -> dict[str, Any]:
     return {
-        "version": manifest.version, "folder": manifest.folder, "bytes": manifest.num_bytes,
-        "files": len(manifest.files),
+        "version": manifest.version, "bytes": manifest.num_bytes, "files": len(manifest.files),
     }  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +9,9 @@ from typing import Annotated
 import typer
 
 from deployments.local_models import tandem_home
-from deployments.store.manifest import MANIFEST, Manifest, read_manifest
+from deployments.store.manifest import MANIFEST, PIECES, Manifest, read_manifest
 from deployments.store.node.cache import node_cache
-from deployments.store.places.types import Place
+from deployments.store.places.types import Place, StoreFailed
 from deployments.store.verify import verify_folder, verify_place
 from serve_app.commands.store.common import (
     URI,
@@ -50,12 +49,16 @@ def ls(
             ]})  # fmt: skip
             return
         with closing(place_at(uri)) as place:
-            found = dict(_models_below(place))
+            found, broken = _models_below(place)
         console.print(models_table(place.uri, found))
         write(json, {"object": "tandem.store.models", "models": [
             {"uri": f"{place.uri}/{name}".rstrip("/"), **summary(manifest)}
             for name, manifest in found.items()
-        ]})  # fmt: skip
+        ], "problems": broken})  # fmt: skip
+        for problem in broken:
+            console.print(problem, style="red", markup=False)
+        if broken:
+            raise typer.Exit(1)
 
 
 def verify(
@@ -87,22 +90,23 @@ def verify(
         raise typer.Exit(1)
 
 
-def _models_below(place: Place) -> Iterator[tuple[str, Manifest]]:
-    """Name below the place, "" for itself, and manifest of each published model."""
+def _models_below(place: Place) -> tuple[dict[str, Manifest], list[str]]:
+    """Manifests by the name below the place, "" for itself; and why others could not be read."""
+    found, broken = {}, []
     for key in sorted(place.sizes()):
         if key == MANIFEST or key.endswith(f"/{MANIFEST}"):
-            data = place.read(key)
-            if data is not None:
-                yield key.removesuffix(MANIFEST).rstrip("/"), read_manifest(data, place.uri)
+            name, data = key.removesuffix(MANIFEST).rstrip("/"), place.read(key)
+            try:
+                if data is not None:
+                    found[name] = read_manifest(data, f"{place.uri}/{name}".rstrip("/"))
+            except StoreFailed as err:
+                broken.append(str(err))
+    return found, broken
 
 
 def _is_pulled(what: str) -> bool:
-    """Whether it is a pulled folder: a place has its files in a folder of each push."""
+    """Whether it is a pulled folder, and no place that holds pieces."""
     if "://" in what:
         return False
     folder = Path(what).expanduser()
-    try:
-        manifest = read_manifest((folder / MANIFEST).read_bytes(), what)
-    except FileNotFoundError:
-        return False
-    return not (folder / manifest.folder).is_dir()
+    return (folder / MANIFEST).is_file() and not (folder / PIECES).is_dir()

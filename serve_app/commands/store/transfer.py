@@ -33,7 +33,8 @@ def push(
     folder: Annotated[str, typer.Argument(help="Model folder, or embedded:NAME.")],
     uri: Annotated[str, typer.Argument(help=f"Where to publish: {URI}.")],
     piece_mb: Annotated[
-        int, typer.Option(min=0, help="Cut larger files, so that a killed push goes on; 0: never.")
+        int,
+        typer.Option(min=1, max=1024, help="Cut larger files, each piece an object of its own."),
     ] = PIECE_BYTES // 2**20,
     overwrite: Annotated[bool, typer.Option(help="Send also what is there already.")] = False,
     max_mb_per_s: Bandwidth = None,
@@ -47,20 +48,18 @@ def push(
         began_s = time.monotonic()
         model = Path(str(resolve_source(folder))).absolute()
         pushed = push_folder(
-            model, place, tandem_home() / "pushes", start_phase,
-            piece_bytes=piece_mb * 2**20 or None, is_overwriting=overwrite,
-        )  # fmt: skip
+            model, place, start_phase, piece_bytes=piece_mb * 2**20, is_overwriting=overwrite
+        )
         took_s = time.monotonic() - began_s
     console.print(
         f"published {place.uri} version {pushed.manifest.version}: "
         f"{gigabytes(pushed.manifest.num_bytes)} in {len(pushed.manifest.files)} files, "
-        f"{gigabytes(pushed.sent_bytes)} sent, {gigabytes(pushed.copied_bytes)} copied there, "
-        f"{gigabytes(pushed.kept_bytes)} there already, {took_s:.1f} s\n"
-        f"its files: {place.uri}/{pushed.manifest.folder}"
+        f"{gigabytes(pushed.sent_bytes)} sent, {gigabytes(pushed.kept_bytes)} there already, "
+        f"{took_s:.1f} s"
     )
     write(json, described(place, pushed.manifest) | {
-        "sent_bytes": pushed.sent_bytes, "copied_bytes": pushed.copied_bytes,
-        "kept_bytes": pushed.kept_bytes, "seconds": round(took_s, 3),
+        "sent_bytes": pushed.sent_bytes, "kept_bytes": pushed.kept_bytes,
+        "seconds": round(took_s, 3),
     })  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from deployments.store.manifest import Manifest
@@ -59,14 +60,9 @@ def push_in_pieces(
     place: Place,
     start_phase: StartPhase = unseen,
     *,
-    piece_bytes: int | None = PIECE_BYTES,
     is_overwriting: bool = False,
 ) -> Pushed:
-    """A push whose journal lies beside the model."""
-    return push(
-        model, place, model.parent / "pushes", start_phase,
-        piece_bytes=piece_bytes, is_overwriting=is_overwriting,
-    )  # fmt: skip
+    return push(model, place, start_phase, piece_bytes=PIECE_BYTES, is_overwriting=is_overwriting)
 
 
 def published(model: Path, place: Place) -> Manifest:
@@ -74,19 +70,22 @@ def published(model: Path, place: Place) -> Manifest:
 
 
 class FailingPlace(FolderPlace):
-    """Fails for good after so many transfers, as when the process is killed there."""
+    """Fails for good after so many transfers, as when the process is killed there; one by one."""
 
     def __init__(self, folder: Path, transfers: int) -> None:
         super().__init__(folder)
         self.left = transfers
+        self._lock = Lock()
 
     def upload(self, *arguments: Any) -> None:
-        self._count()
-        super().upload(*arguments)
+        with self._lock:
+            self._count()
+            super().upload(*arguments)
 
     def download(self, *arguments: Any) -> None:
-        self._count()
-        super().download(*arguments)
+        with self._lock:
+            self._count()
+            super().download(*arguments)
 
     def _count(self) -> None:
         if self.left == 0:

@@ -7,13 +7,13 @@ from deployments.store.gc import collect, garbage
 from deployments.store.node.cache import Cache, Held, node_cache
 from deployments.store.places.folder import FolderPlace
 from deployments.store.places.types import StoreFailed
+from deployments.store.verify import verify_place
 from tests.unit.store.builders import (
     FailingPlace,
     Phases,
     a_model,
     contents,
     published,
-    push_in_pieces,
     unseen,
 )
 
@@ -156,22 +156,31 @@ def test_the_cache_is_where_and_as_large_as_the_environment_says(tmp_path: Path)
             node_cache(tmp_path, {"TANDEM_STORE_LIMIT_GB": wrong})
 
 
-def test_replaced_versions_are_garbage_once_they_are_old(tmp_path: Path) -> None:
+def test_pieces_of_replaced_versions_are_garbage_once_they_are_old(tmp_path: Path) -> None:
     # Given a place whose model was replaced, beside a folder that is not ours
     place, model = FolderPlace(tmp_path / "place"), a_model(tmp_path / "model")
     old = published(model, place)
     (model / "config.json").write_text("{}")
-    new = published(model, place)
+    published(model, place)
     (tmp_path / "place" / "notes").mkdir()
     (tmp_path / "place" / "notes" / "readme").write_text("mine")
-    # When garbage is looked for, then only what is old enough is found
-    assert garbage(place, older_than_s=3600) == []
-    (found,) = garbage(place, older_than_s=0)
-    assert (found.folder, found.num_bytes) == (old.folder, 3510)
-    collect(place, [found], older_than_s=3600)
-    assert {key.split("/")[0] for key in place.sizes()} == {
-        new.folder, "notes", "tandem-store.json",
-    }  # fmt: skip
+    # When garbage is looked for, then only what is old enough is found, and nothing shared
+    assert garbage(place, older_than_s=3600) == {}
+    found = garbage(place, older_than_s=0)
+    (replaced,) = (piece.key for piece in old.pieces if piece.file == "config.json")
+    assert found == {replaced: 10}
+    collect(place, found, older_than_s=3600)
+    assert verify_place(place, unseen) == []
+    assert "notes/readme" in place.sizes()
+
+
+def test_what_a_push_that_never_published_left_is_garbage(tmp_path: Path) -> None:
+    place = FailingPlace(tmp_path / "place", 2)
+    with pytest.raises(KeyboardInterrupt):
+        published(a_model(tmp_path / "model"), place)
+
+    assert garbage(place, older_than_s=3600) == {}
+    assert garbage(place, older_than_s=0) == place.sizes() != {}
 
 
 def test_a_version_that_was_replaced_just_now_is_spared_however_old_it_is(tmp_path: Path) -> None:
@@ -184,19 +193,8 @@ def test_a_version_that_was_replaced_just_now_is_spared_however_old_it_is(tmp_pa
     (model / "config.json").write_text("{}")
     published(model, place)
     # Then it is garbage only when it has been out of use for long enough
-    assert garbage(place, older_than_s=3600) == []
+    assert garbage(place, older_than_s=3600) == {}
     assert len(garbage(place, older_than_s=0)) == 1
-
-
-def test_pieces_of_a_model_that_was_pushed_whole_since_are_garbage(tmp_path: Path) -> None:
-    place, model = FolderPlace(tmp_path / "place"), a_model(tmp_path / "model")
-    cut = published(model, place)
-    push_in_pieces(model, place, piece_bytes=None)
-
-    (found,) = garbage(place, older_than_s=0)
-
-    assert found.folder == cut.folder
-    assert set(found.keys) == {piece.key for piece in cut.pieces}
 
 
 def test_a_place_without_a_model_has_no_garbage_to_collect(tmp_path: Path) -> None:
@@ -206,8 +204,9 @@ def test_a_place_without_a_model_has_no_garbage_to_collect(tmp_path: Path) -> No
 
 def test_what_a_killed_push_left_half_written_is_removed(tmp_path: Path) -> None:
     place = FolderPlace(tmp_path / "place")
-    folder = push_in_pieces(a_model(tmp_path / "model"), place).manifest.folder
-    (tmp_path / "place" / folder / ".writing-x").write_bytes(b"half")
+    published(a_model(tmp_path / "model"), place)
+    half = tmp_path / "place" / ".pieces" / ".writing-x"
+    half.write_bytes(b"half")
 
     assert collect(place, [], older_than_s=-1) == 1
-    assert not (tmp_path / "place" / folder / ".writing-x").exists()
+    assert not half.exists()

@@ -1,16 +1,17 @@
 import hashlib
 import json
 from pathlib import Path
+from threading import Event
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.store.hashing import make_manifest
-from deployments.store.manifest import Manifest, read_manifest
+from deployments.store.manifest import Manifest, Piece, read_manifest
 from deployments.store.places import open_place
 from deployments.store.places.runs import Runs
-from deployments.store.places.types import StoreFailed
+from deployments.store.places.types import Run, StoreFailed
 from deployments.store.places.window import Window
 from tests.unit.store.builders import PIECE_BYTES, a_model
 
@@ -19,8 +20,8 @@ def a_manifest(folder: Path) -> Manifest:
     return made_of(folder, PIECE_BYTES)
 
 
-def made_of(model: Path, piece_bytes: int | None) -> Manifest:
-    return make_manifest(model, "0" * 16, piece_bytes, lambda _: None, lambda _: None)
+def made_of(model: Path, piece_bytes: int) -> Manifest:
+    return make_manifest(model, piece_bytes, lambda _: None)
 
 
 def test_files_have_the_sums_that_sha256sum_prints(tmp_path: Path) -> None:
@@ -42,8 +43,46 @@ def test_the_version_names_the_content_and_not_how_it_was_cut(tmp_path: Path) ->
     one, two = a_model(tmp_path / "one"), a_model(tmp_path / "two")
     other = a_model(tmp_path / "other", seed=2)
 
-    assert a_manifest(one).version == made_of(two, None).version
+    assert a_manifest(one).version == made_of(two, 10 * PIECE_BYTES).version
     assert a_manifest(one).version != a_manifest(other).version
+
+
+def test_a_piece_is_told_as_soon_as_it_was_read(tmp_path: Path) -> None:
+    # Given a file that is read last, and that is replaced when the first piece of another is told
+    model = a_model(tmp_path / "model", **{f"{index:03d}": 10 for index in range(100)})
+    (model / "z").write_bytes(b"before")
+    (tmp_path / "new").write_bytes(b"after")
+
+    is_replaced = Event()
+
+    def change(piece: Piece) -> None:
+        if piece.file == "000":
+            (tmp_path / "new").replace(model / "z")
+            is_replaced.set()
+        is_replaced.wait()
+
+    # When all are read, then it was not read yet by then
+    manifest = make_manifest(model, PIECE_BYTES, change)
+    assert manifest.files[-1].sha256 == hashlib.sha256(b"after").hexdigest()
+
+
+def test_a_sum_that_is_none_cannot_name_an_object(tmp_path: Path) -> None:
+    document = json.loads(a_manifest(a_model(tmp_path)).to_json())
+    document["files"]["config.json"]["pieces"][0]["sha256"] = "../../other"
+
+    with pytest.raises(StoreFailed, match="is no SHA-256"):
+        read_manifest(json.dumps(document).encode(), "s3://models/m")
+
+
+@pytest.mark.parametrize("make", ["link", "circle"])
+def test_folders_behind_links_belong_to_the_model(make: str, tmp_path: Path) -> None:
+    model = a_model(tmp_path / "model")
+    (model / "linked").symlink_to(a_model(tmp_path / "real") if make == "link" else model)
+
+    names = {file.name for file in a_manifest(model).files}
+
+    own = {"weights.bin", "config.json", "sub/empty"}
+    assert names == own | ({f"linked/{name}" for name in own} if make == "link" else set())
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b", ""])
@@ -59,9 +98,9 @@ def test_a_manifest_cannot_write_outside_the_model(name: str, tmp_path: Path) ->
     ("data", "reason"),
     [
         (b"", "Expecting value"),
-        (b"[]", "damaged"),
+        (b"[]", "cannot be read"),
         (b'{"format": 1}', "format is 1"),
-        (b'{"format": 2, "version": "0", "folder": "0", "files": {}}', "does not fit the files"),
+        (b'{"format": 2, "version": "0", "files": {}}', "does not fit the files"),
     ],
 )
 def test_a_damaged_manifest_says_so(data: bytes, reason: str) -> None:
@@ -128,7 +167,7 @@ def test_nothing_is_written_past_a_window(tmp_path: Path) -> None:
 def test_a_run_of_a_file_that_became_shorter_is_not_sent(tmp_path: Path) -> None:
     path, runs = tmp_path / "file", Runs()
     path.write_bytes(bytes(10))
-    with runs.named("key", path, 2, 8) as name:
+    with runs.named("key", Run(path, 2, 8, "")) as name:
         with runs.open(name, "rb") as run:
             assert (runs.get_file_size(name), len(run.read())) == (8, 8)
         path.write_bytes(bytes(9))

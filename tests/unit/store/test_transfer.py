@@ -1,16 +1,19 @@
+import hashlib
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 import pytest
 
-from deployments.store.manifest import MANIFEST
+from deployments.store.gc import garbage
+from deployments.store.manifest import MANIFEST, Manifest
 from deployments.store.places.folder import FolderPlace
 from deployments.store.places.types import StoreFailed
 from deployments.store.transfer.pull import is_whole, part_folder, pull_folder
-from deployments.store.transfer.push import published_manifest
+from deployments.store.transfer.push import published_manifest, push
 from deployments.store.verify import verify_folder, verify_place
 from tests.unit.store.builders import (
     PIECE_BYTES,
@@ -45,19 +48,11 @@ def test_what_was_pushed_is_pulled(model: Path, place: FolderPlace, tmp_path: Pa
     assert verify_folder(tmp_path / "pulled", unseen) == []
 
 
-def test_small_files_keep_their_names_and_large_ones_are_cut(
-    model: Path, place: FolderPlace
-) -> None:
-    folder = published(model, place).folder
+def test_objects_are_named_after_what_is_in_them(model: Path, place: FolderPlace) -> None:
+    published(model, place)
 
-    assert place.sizes()[f"{folder}/config.json"] == 10
-    assert place.sizes()[f"{folder}/weights.bin.piece-00003"] == 500
-
-
-def test_whole_files_are_what_other_tools_read(model: Path, place: FolderPlace) -> None:
-    folder = push_in_pieces(model, place, piece_bytes=None).manifest.folder
-
-    assert contents(Path(place.uri) / folder) == contents(model)
+    for key in place.sizes().keys() - {MANIFEST}:
+        assert key == f".pieces/{hashlib.sha256(place.read(key) or b'').hexdigest()}"
 
 
 def test_hidden_files_are_not_published(model: Path, place: FolderPlace) -> None:
@@ -82,13 +77,16 @@ def test_a_reader_gets_the_old_model_until_the_new_one_is_all_there(
     assert verify_place(place, unseen) == []
 
 
-def test_a_push_goes_on_where_it_broke_off(model: Path, place: FolderPlace) -> None:
+def test_a_push_goes_on_where_another_one_broke_off(
+    model: Path, place: FolderPlace, tmp_path: Path
+) -> None:
+    # Given a push that broke off, and the same model in another folder
     with pytest.raises(KeyboardInterrupt):
         push_in_pieces(model, FailingPlace(Path(place.uri), 3))
     there = sum(place.sizes().values())
-
-    pushed = push_in_pieces(model, place)
-
+    copy = a_model(tmp_path / "copy")
+    # When that is pushed, then only the rest is sent
+    pushed = push_in_pieces(copy, place)
     assert there > 0
     assert pushed.sent_bytes == 3510 - there
     assert verify_place(place, unseen) == []
@@ -103,12 +101,59 @@ def test_pushing_the_same_again_sends_nothing(model: Path, place: FolderPlace) -
 
 
 def test_a_model_that_changed_a_little_is_sent_a_little(model: Path, place: FolderPlace) -> None:
-    published(model, place)
+    old = published(model, place)
     (model / "config.json").write_text("{}")
 
     pushed = push_in_pieces(model, place)
 
-    assert (pushed.sent_bytes, pushed.copied_bytes) == (2, 3500)
+    assert (pushed.sent_bytes, pushed.kept_bytes) == (2, 3500)
+    assert pushed.manifest.version != old.version
+    assert verify_place(place, unseen) == []
+
+
+def test_what_is_twice_in_a_model_is_sent_once(model: Path, place: FolderPlace) -> None:
+    (model / "again.bin").write_bytes((model / "weights.bin").read_bytes())
+
+    pushed = push_in_pieces(model, place)
+
+    assert (pushed.sent_bytes, pushed.kept_bytes) == (3510, 3500)
+    assert verify_place(place, unseen) == []
+
+
+def test_what_is_twice_in_a_model_is_pulled_twice(
+    model: Path, place: FolderPlace, tmp_path: Path
+) -> None:
+    (model / "again.bin").write_bytes((model / "weights.bin").read_bytes())
+    manifest, target = published(model, place), tmp_path / "pulled"
+    with pytest.raises(KeyboardInterrupt):
+        pull_folder(FailingPlace(Path(place.uri), 3), manifest, target, unseen)
+
+    pull_folder(place, manifest, target, unseen)
+
+    assert contents(target) == contents(model)
+
+
+def test_a_piece_that_garbage_collection_took_meanwhile_is_sent_again(
+    model: Path, tmp_path: Path
+) -> None:
+    # Given pieces of a push that broke off long ago
+    with pytest.raises(KeyboardInterrupt):
+        push_in_pieces(model, FailingPlace(tmp_path / "place", 3))
+
+    # And somebody who collects them while the next push is at work
+    class CollectedPlace(FolderPlace):
+        def upload(self, *arguments: Any) -> None:
+            with lock:
+                if not collected:
+                    collected.update(garbage(self, older_than_s=0))
+                    self.delete(list(collected))
+            super().upload(*arguments)
+
+    lock, collected = Lock(), dict[str, int]()
+    place = CollectedPlace(tmp_path / "place")
+    # When it ends, then all that the manifest names is there
+    push_in_pieces(model, place)
+    assert collected
     assert verify_place(place, unseen) == []
 
 
@@ -127,17 +172,22 @@ def test_a_place_that_refuses_is_known_before_anything_is_read(model: Path, tmp_
 def test_a_file_that_changes_while_it_is_pushed_is_not_published(
     model: Path, tmp_path: Path
 ) -> None:
-    # Given somebody who writes to the folder once its first object was sent
+    # Given somebody who replaces a file after it was read
+    (tmp_path / "new").write_bytes(b"0123456789")
+
     class ChangingPlace(FolderPlace):
         def upload(self, *arguments: Any) -> None:
+            with suppress(FileNotFoundError):
+                (tmp_path / "new").replace(model / "config.json")
             super().upload(*arguments)
-            (model / "config.json").write_text("{}")
 
     place = ChangingPlace(tmp_path / "place")
-    # When it is pushed, then nobody gets the mixture, and the next push brings the new files
+    # When it is pushed, then nobody gets the mixture
     with pytest.raises(StoreFailed, match=r"config\.json changed meanwhile"):
         push_in_pieces(model, place)
     assert published_manifest(place) is None
+    # And whatever was sent under a wrong name is not taken for right by the next push
+    a_model(model)
     published(model, FolderPlace(tmp_path / "place"))
     assert verify_place(place, unseen) == []
 
@@ -156,25 +206,8 @@ def test_a_model_that_changed_after_a_push_broke_off_is_published_as_it_is_now(
     assert contents(tmp_path / "pulled") == contents(model)
 
 
-def test_a_push_that_ended_after_it_had_published_never_writes_there_again(
-    model: Path, place: FolderPlace, tmp_path: Path
-) -> None:
-    # Given a push that was killed between publishing and forgetting what it had sent
-    old = published(model, place)
-    lines = [f"{piece.sha256}  {piece.key}" for piece in old.pieces]
-    (journal,) = ((tmp_path / "pushes") / file.stem for file in (tmp_path / "pushes").iterdir())
-    journal.write_text("\n".join(lines))
-    # When the next version is pushed
-    a_model(model, seed=2)
-    new = published(model, place)
-    # Then whoever reads the old one still can
-    assert new.folder != old.folder
-    pull_folder(place, old, tmp_path / "pulled", unseen)
-    assert verify_place(place, unseen) == []
-
-
 def test_control_c_ends_a_push_in_the_middle_of_a_file(model: Path, tmp_path: Path) -> None:
-    interrupted = Event()
+    interrupted, cancelled = Event(), Event()
 
     class InterruptedPlace(FolderPlace):
         def upload(self, *arguments: Any) -> None:
@@ -182,12 +215,17 @@ def test_control_c_ends_a_push_in_the_middle_of_a_file(model: Path, tmp_path: Pa
             if not interrupted.is_set():
                 interrupted.set()
                 os.kill(os.getpid(), signal.SIGINT)
+            assert cancelled.wait(60.0)
+
+        def cancel(self) -> None:
+            cancelled.set()
 
     place = InterruptedPlace(tmp_path / "place")
+    a_model(model, **{"weights.bin": 100 * PIECE_BYTES})
     with pytest.raises(KeyboardInterrupt):
-        push_in_pieces(model, place, piece_bytes=1)
+        push_in_pieces(model, place)
 
-    assert len(place.sizes()) < 3500
+    assert 0 < len(place.sizes()) < 100
 
 
 def test_a_pull_goes_on_where_it_broke_off(model: Path, place: FolderPlace, tmp_path: Path) -> None:
@@ -221,33 +259,34 @@ def test_a_corrupted_object_never_becomes_a_model(
     model: Path, place: FolderPlace, tmp_path: Path
 ) -> None:
     manifest = published(model, place)
-    key = f"{manifest.folder}/weights.bin.piece-00001"
+    key = key_of(manifest, "weights.bin[1000:2000]")
     (Path(place.uri) / key).write_bytes(bytes(PIECE_BYTES))
 
-    with pytest.raises(StoreFailed, match=r"piece-00001 is corrupted.*--overwrite"):
+    with pytest.raises(StoreFailed, match=r"weights\.bin\[1000:2000\] is corrupted.*--overwrite"):
         pull_folder(place, manifest, tmp_path / "pulled", unseen)
 
     assert not (tmp_path / "pulled").exists()
-    (problem,) = verify_place(place, unseen)
-    assert "piece-00001 is corrupted" in problem
+    (problem,) = verify_place(FolderPlace(tmp_path / "place"), unseen)
+    assert f"weights.bin[1000:2000] ({key}) is corrupted" in problem
 
 
 def test_a_cut_and_a_missing_object_are_named(model: Path, place: FolderPlace) -> None:
-    folder = published(model, place).folder
-    (Path(place.uri) / folder / "config.json").write_bytes(b"x")
-    (Path(place.uri) / folder / "weights.bin.piece-00000").unlink()
+    manifest = published(model, place)
+    cut, missing = (key_of(manifest, n) for n in ("config.json[0:10]", "weights.bin[0:1000]"))
+    (Path(place.uri) / cut).write_bytes(b"x")
+    (Path(place.uri) / missing).unlink()
 
     problems = verify_place(place, unseen)
 
-    assert [problem.split("/", 1)[1] for problem in problems] == [
-        "config.json has 1 bytes and should have 10",
-        "weights.bin.piece-00000 is missing",
+    assert problems == [
+        f"config.json[0:10] ({cut}) has 1 bytes and should have 10",
+        f"weights.bin[0:1000] ({missing}) is missing",
     ]
 
 
 def test_overwriting_repairs_a_place(model: Path, place: FolderPlace) -> None:
-    folder = published(model, place).folder
-    (Path(place.uri) / folder / "weights.bin.piece-00001").write_bytes(bytes(PIECE_BYTES))
+    key = key_of(published(model, place), "weights.bin[1000:2000]")
+    (Path(place.uri) / key).write_bytes(bytes(PIECE_BYTES))
 
     push_in_pieces(model, place, is_overwriting=True)
 
@@ -268,12 +307,12 @@ def test_overwriting_repairs_a_place_whose_manifest_is_damaged(
 
 
 def test_an_object_that_somebody_deleted_is_brought_again(model: Path, place: FolderPlace) -> None:
-    folder = published(model, place).folder
-    (Path(place.uri) / folder / "config.json").unlink()
+    key = key_of(published(model, place), "config.json[0:10]")
+    (Path(place.uri) / key).unlink()
 
     pushed = push_in_pieces(model, place)
 
-    assert (pushed.sent_bytes, pushed.copied_bytes) == (10, 3500)
+    assert (pushed.sent_bytes, pushed.kept_bytes) == (10, 3500)
     assert verify_place(place, unseen) == []
 
 
@@ -321,15 +360,7 @@ def test_progress_counts_every_byte_once(model: Path, place: FolderPlace, tmp_pa
     pull_folder(place, manifest, tmp_path / "pulled", phases)
 
     assert phases.told == phases.counted
-    assert phases.told == {"hashing": 3502, "sending": 3502, "checking": 0, "fetching": 3502}
-
-
-def test_the_first_push_sends_while_it_reads(model: Path, place: FolderPlace) -> None:
-    phases = Phases()
-
-    push_in_pieces(model, place, phases)
-
-    assert phases.counted == {"sending": 3510}
+    assert phases.told == {"sending": 3502, "checking": 0, "fetching": 3502}
 
 
 def test_what_another_version_left_unfinished_does_not_get_into_the_model(
@@ -362,6 +393,10 @@ def test_a_model_that_is_only_cut_otherwise_is_not_pulled_again(
     model: Path, place: FolderPlace, tmp_path: Path
 ) -> None:
     pull_folder(place, published(model, place), tmp_path / "pulled", unseen)
-    manifest = push_in_pieces(model, place, piece_bytes=None).manifest
+    manifest = push(model, place, unseen).manifest
 
     assert pull_folder(place, manifest, tmp_path / "pulled", unseen) == 0
+
+
+def key_of(manifest: Manifest, name: str) -> str:
+    return next(piece.key for piece in manifest.pieces if piece.name == name)
