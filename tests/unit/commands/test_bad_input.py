@@ -1,5 +1,6 @@
 """What a user gets wrong is said in a sentence, with an exit code, and before the work."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from serve_app.check.cluster.kuberay import for_pods
 from serve_app.cli import app
 from serve_app.commands.serve_file import read_serve_file
+from tests.unit.store.builders import a_model
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,23 @@ def test_a_dry_run_says_what_would_leave_the_cache(
     assert "would remove" in told.output
     assert "zephyr-7b-0123456789abcdef" in told.output.replace("\n", "")
     assert (tmp_path / "zephyr-7b-0123456789abcdef" / "weights.bin").exists()
+
+
+def test_one_model_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    # Given a folder of models, one of which another release published
+    (tmp_path / "models" / "old").mkdir(parents=True)
+    (tmp_path / "models" / "old" / "tandem-store.json").write_text('{"format": 1}')
+    push = ["store", "push", str(a_model(tmp_path / "model")), str(tmp_path / "models" / "new")]
+    assert CliRunner().invoke(app, push).exit_code == 0
+    # When they are listed
+    report = tmp_path / "report.json"
+    listed = CliRunner().invoke(
+        app, ["store", "ls", str(tmp_path / "models"), "--json", str(report)]
+    )
+    # Then the other one is there, and this one is named
+    document = json.loads(report.read_text())
+    assert listed.exit_code == 1
+    assert [model["uri"] for model in document["models"]] == [str(tmp_path / "models" / "new")]
+    (problem,) = document["problems"]
+    assert str(tmp_path / "models" / "old") in problem
+    assert "its format is 1" in problem
