@@ -20,7 +20,7 @@ def gc(
         str | None, typer.Argument(help=f"{URI}; this machine's cache when left out.")
     ] = None,
     older_than_hours: Annotated[
-        float, typer.Option(min=0, help="Spare younger versions at a place: a push may be at work.")
+        float, typer.Option(min=0, help="Spare younger pieces at a place: a push may be at work.")
     ] = 24.0,
     limit_gb: Annotated[
         float, typer.Option(min=0, help="Keep so much of the cache, the latest used.")
@@ -28,7 +28,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option(help="Only say what would go.")] = False,
     json: Json = None,
 ) -> None:
-    """Remove replaced versions and unfinished uploads at a place, or what the cache has too much.
+    """Remove unneeded pieces and unfinished uploads at a place, or what the cache has too much.
 
     What a replica runs stays.
     """
@@ -41,7 +41,8 @@ def gc(
             with closing(place_at(uri)) as place:
                 older_than_s = older_than_hours * 3600
                 found = garbage(place, older_than_s)
-                removed = {place.uri: sum(found.values())}
+                name = f"{len(found)} pieces at {place.uri}"
+                removed = {name: sum(found.values())} if found else {}
                 aborted = 0 if dry_run else collect(place, found, older_than_s)
             if aborted:
                 console.print(f"ended {aborted} unfinished uploads")
