@@ -1,9 +1,7 @@
 import hashlib
-import os
-import signal
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, Lock
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -204,29 +202,6 @@ def test_a_model_that_changed_after_a_push_broke_off_is_published_as_it_is_now(
     assert verify_place(place, unseen) == []
     pull_folder(place, manifest, tmp_path / "pulled", unseen)
     assert contents(tmp_path / "pulled") == contents(model)
-
-
-def test_control_c_ends_a_push_in_the_middle_of_a_file(model: Path, tmp_path: Path) -> None:
-    interrupted, cancelled = Event(), Event()
-
-    class InterruptedPlace(FolderPlace):
-        def upload(self, *arguments: Any) -> None:
-            super().upload(*arguments)
-            if not interrupted.is_set():
-                interrupted.set()
-                os.kill(os.getpid(), signal.SIGINT)
-            # Python may see a signal late that came just before it began to wait.
-            cancelled.wait(10.0)
-
-        def cancel(self) -> None:
-            cancelled.set()
-
-    place = InterruptedPlace(tmp_path / "place")
-    a_model(model, **{"weights.bin": 100 * PIECE_BYTES})
-    with pytest.raises(KeyboardInterrupt):
-        push_in_pieces(model, place)
-
-    assert len(place.sizes()) < 100
 
 
 def test_a_pull_goes_on_where_it_broke_off(model: Path, place: FolderPlace, tmp_path: Path) -> None:
