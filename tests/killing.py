@@ -17,14 +17,21 @@ def tandem_store(*arguments: str) -> subprocess.Popen[bytes]:
 
 def kill_when(process: subprocess.Popen[bytes], is_time: Callable[[], bool]) -> None:
     """`kill -9` as soon as the condition holds; the process must still be at work then."""
+    send_when(process, signal.SIGKILL, is_time)
+    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+
+
+def send_when(
+    process: subprocess.Popen[bytes], number: signal.Signals, is_time: Callable[[], bool]
+) -> None:
+    """Sends a signal as soon as the condition holds; the process must still be at work then."""
     give_up = time.monotonic() + _PATIENCE_S
     while not is_time():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < give_up
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    process.communicate()
+    process.send_signal(number)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from deployments.store.places.types import StoreFailed
 from deployments.store.transfer.pull import pull_folder
 from deployments.store.transfer.push import published_manifest, push
 from deployments.store.verify import verify_folder, verify_place
-from tests.killing import finish, kill_when, num_pulled, tandem_store
+from tests.killing import finish, kill_when, num_pulled, send_when, tandem_store
 from tests.s3 import s3_server, set_aws_environment
 from tests.unit.store.builders import Phases, a_model, contents, unseen
 
@@ -68,6 +69,16 @@ def test_a_push_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: P
     # Then what it had noted is not sent again, and all of it is right
     assert json.loads(report.read_text())["kept_bytes"] >= 4 * MB
     assert verify_place(place, unseen) == []
+
+
+def test_control_c_ends_transfers_under_way(model: Path, place: S3Place) -> None:
+    # Given a push that waits for its last pieces, of which two are large
+    slow = tandem_store("push", str(model), URI, "--max-mb-per-s", "1")
+    send_when(slow, signal.SIGINT, lambda: len(place.sizes()) == 2)
+    # When it is interrupted, then it does not bring them to their end
+    slow.communicate()
+    assert slow.returncode == 130
+    assert len(place.sizes()) == 2
 
 
 def test_a_pull_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: Path) -> None:

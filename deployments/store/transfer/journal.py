@@ -1,4 +1,4 @@
-"""Which pieces a transfer has finished, so that the next one goes on where a kill ended it."""
+"""Which pieces a pull has finished, kept beside them so that the next pull knows."""
 
 import threading
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ class Journal:
         self._path = path
         self._lock = threading.Lock()
 
-    def finished(self) -> list[str]:
-        """Lines in the order in which they were added; one that a kill cut is of no piece."""
+    def finished(self) -> set[str]:
+        """Lines that were added; one that a kill cut is of no piece."""
         try:
-            return self._path.read_text(errors="replace").splitlines()
+            return set(self._path.read_text(errors="replace").splitlines())
         except FileNotFoundError:
-            return []
+            return set()
 
     def begin(self, lines: Iterable[str]) -> None:
         """Starts anew with these lines."""

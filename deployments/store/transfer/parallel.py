@@ -50,7 +50,13 @@ class Parallel:
     ) -> None:
         if err is not None:
             self._fail(err)
-        self._pool.shutdown()
+        try:
+            self._pool.shutdown()
+        except BaseException as interrupt:
+            # Ctrl-C while the last ones are waited for.
+            self._fail(interrupt)
+            self._pool.shutdown()
+            raise
         if err is None and self._failures:
             raise self._failures[0]
 

@@ -71,7 +71,7 @@ def pull(place: Place, manifest: Manifest, target: Path, start_phase: StartPhase
     """
     part = part_folder(target)
     journal = Journal(part / _JOURNAL)
-    finished = _still_good(part, manifest, set(journal.finished()), start_phase)
+    finished = _still_good(part, manifest, journal.finished(), start_phase)
     missing = [piece for piece in manifest.pieces if piece.name not in finished]
     num_bytes = sum(piece.num_bytes for piece in missing)
     on_bytes = start_phase("fetching", num_bytes)
