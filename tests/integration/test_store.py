@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def test_a_push_that_was_killed_goes_on(model: Path, place: S3Place, tmp_path: P
 def test_control_c_ends_transfers_under_way(model: Path, place: S3Place) -> None:
     # Given a push that waits for its last pieces, of which two are large
     slow = tandem_store("push", str(model), URI, "--max-mb-per-s", "1")
-    send_when(slow, signal.SIGINT, lambda: len(place.sizes()) == 2)
+    looks = count()
+    send_when(slow, signal.SIGINT, lambda: len(place.sizes()) == 2 and next(looks) >= 50)
     # When it is interrupted, then it does not bring them to their end
     slow.communicate()
     assert slow.returncode == 130
