@@ -124,7 +124,7 @@ class Books:
                 "requests_last_minute": account.requests.window.used(now),
                 "tokens_last_minute": account.tokens.window.used(now),
                 "running": sum(account.slots.running.values()),
-                "usd_this_month": round(self.spend.spent(key_id, self._today()), 6),
+                "usd_this_month": self.spend.spent(key_id, self._today()),
             }
             for key_id, account in self._accounts.items()
         }

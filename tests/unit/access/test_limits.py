@@ -246,3 +246,13 @@ async def test_what_was_told_in_vain_is_charged_once() -> None:
     await router._round()
     # Then nothing is charged twice, and nothing is lost
     assert counters.books.usage(counters.now)[key.id]["usd_this_month"] == 7.0
+
+
+async def test_no_spending_is_too_small_to_be_shown() -> None:
+    # Given a reply that took a tenth of a millisecond of a replica for 1 USD per hour
+    counters = SharedCounters()
+    router = counters.router("a")
+    key, _ = a_key(usd_per_month=100.0)
+    (await router.admit(key, 1)).settle(1, usd=2.8e-8)
+    await router._round()
+    assert counters.books.usage(counters.now)[key.id]["usd_this_month"] == 2.8e-8
