@@ -166,8 +166,10 @@ class Candidate:
 
     @property
     def is_feasible_when_idle(self) -> bool:
+        # What is known already first; then an idle tier, of which it is mostly plain.
+        attainment = self.request.slo.attainment
         return self.excluded in (None, "class-share") and (
-            self.reaches(self.request.slo.attainment) or self.reaches_when_idle
+            attainment <= self._met or self.reaches_when_idle or self.reaches(attainment)
         )
 
     @property

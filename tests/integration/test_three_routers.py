@@ -51,7 +51,7 @@ def large_share(entries: list[DecisionEntry]) -> float:
     return tiers.count("large") / len(tiers)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_three_routers_share_two_tiers_as_one_would(tmp_path: Path) -> None:
     # Given what one router does with the traffic
     calls_alone, alone = served_by(1, tmp_path / "one")

@@ -6,6 +6,7 @@ is never the product of stacked quantiles.
 """
 
 import math
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from serve_app.routing.forecasting.in_time import InTime
@@ -15,12 +16,12 @@ from serve_app.routing.learning.conformal import Recalibration, score_of
 from serve_app.routing.learning.errors import Error
 from serve_app.routing.learning.knowledge import Knowledge
 from serve_app.routing.lengths.reply import ReplyLength
-from serve_app.routing.record import record
 
 _LEAST_S = 1e-6
 
 
-@record
+# Never changed, but not frozen: what is worked out is kept by hand, as in `Candidate`.
+@dataclass(slots=True)
 class Forecast:
     """One request on one tier, with what was known of the tier when it was made.
 
@@ -38,6 +39,8 @@ class Forecast:
     groups: tuple[str, ...]
     time: ReplyTime
     e2e_error: Error
+    # The limit last asked for, which is nearly always the request's own.
+    _asked: InTime | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -105,9 +108,7 @@ class Forecast:
         """Whether `probability(limit_s)` is that or more; mostly known from its bounds."""
         if limit_s <= 0.0 or probability <= 0.0:
             return probability <= 0.0
-        stated, in_time = self.recalibration.stated_probability(probability), self._within(limit_s)
-        low, high = in_time.bounds()
-        return low >= stated or (high >= stated and in_time.share() >= stated)
+        return self._within(limit_s).reaches(self.recalibration.stated_probability(probability))
 
     def stated_probability(self, limit_s: float) -> float:
         """P(whole reply within `limit_s`) by the model alone."""
@@ -143,7 +144,11 @@ class Forecast:
         )
 
     def _within(self, limit_s: float) -> InTime:
-        return InTime(self.length, self.time, self.e2e_error.spread, limit_s, self.shift_s)
+        asked = self._asked
+        if asked is None or asked.limit_s != limit_s:
+            spread = self.e2e_error.spread
+            asked = self._asked = InTime(self.length, self.time, spread, limit_s, self.shift_s)
+        return asked
 
     def _range(self) -> tuple[float, float]:
         margin = math.exp(6.0 * self.e2e_error.spread)

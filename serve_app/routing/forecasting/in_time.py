@@ -5,11 +5,11 @@ Neither a reply's length nor the error of its predicted time is known: log((actu
 """
 
 import math
+from dataclasses import dataclass, field
 from operator import mul
 
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.lengths.reply import ReplyLength
-from serve_app.routing.record import record
 
 _SURE = 3.3
 _LEAST_S = 1e-6
@@ -18,7 +18,8 @@ _FAR = 0.5 * math.erfc(math.sqrt(0.5))
 _NEAR = 0.5 - _FAR
 
 
-@record
+# Never changed, but not frozen: what is worked out is kept by hand, as in `Candidate`.
+@dataclass(slots=True)
 class InTime:
     """Replies of one request, and a limit.
 
@@ -31,25 +32,24 @@ class InTime:
     spread: float
     limit_s: float
     shift_s: float
+    _bounds: tuple[float, float] | None = field(default=None, init=False, repr=False)
+    _share: float | None = field(default=None, init=False, repr=False)
+
+    def reaches(self, share: float) -> bool:
+        """Whether `share()` is that or more, which is mostly known from its bounds."""
+        if self._share is None:
+            if self._bounds is None:
+                self._bounds = self.bounds()
+            low, high = self._bounds
+            if low >= share or high < share:
+                return low >= share
+        return self.share() >= share
 
     def share(self) -> float:
-        """Of replies that are there within the limit: a sum over lengths.
-
-        Only lengths whose time lies within 3.3 spreads of the limit need the normal
-        distribution; shorter ones surely fit, longer ones surely do not (1 in 2,000 each).
-        """
-        length, shifted_s = self.length, self.limit_s + self.shift_s
-        before_s, step_s = self._line()
-        margin = math.exp(_SURE * self.spread)
-        sure = (shifted_s / margin - before_s) / step_s
-        if sure >= length.most:
-            return 1.0
-        possible = (shifted_s * margin - before_s) / step_s
-        tokens, shares, shorter = length.between(sure, possible)
-        scale, log, erfc = 1.0 / (self.spread * math.sqrt(2.0)), math.log, math.erfc
-        late = [erfc(log((before_s + count * step_s) / shifted_s) * scale) for count in tokens]
-        in_time: float = shorter + 0.5 * sum(map(mul, shares, late))
-        return min(1.0, in_time)
+        """Of replies that are there within the limit."""
+        if self._share is None:
+            self._share = self._summed()
+        return self._share
 
     def bounds(self) -> tuple[float, float]:
         """Between what `share()` lies, for a third of its time.
@@ -78,6 +78,25 @@ class InTime:
             _FAR * (sure + late) + _NEAR * (early + punctual),
             _FAR * (early + possible) + _NEAR * (punctual + late),
         )
+
+    def _summed(self) -> float:
+        """The share as a sum over lengths.
+
+        Only lengths whose time lies within 3.3 spreads of the limit need the normal
+        distribution; shorter ones surely fit, longer ones surely do not (1 in 2,000 each).
+        """
+        length, shifted_s = self.length, self.limit_s + self.shift_s
+        before_s, step_s = self._line()
+        margin = math.exp(_SURE * self.spread)
+        sure = (shifted_s / margin - before_s) / step_s
+        if sure >= length.most:
+            return 1.0
+        possible = (shifted_s * margin - before_s) / step_s
+        tokens, shares, shorter = length.between(sure, possible)
+        scale, log, erfc = 1.0 / (self.spread * math.sqrt(2.0)), math.log, math.erfc
+        late = [erfc(log((before_s + count * step_s) / shifted_s) * scale) for count in tokens]
+        in_time: float = shorter + 0.5 * sum(map(mul, shares, late))
+        return min(1.0, in_time)
 
     def _line(self) -> tuple[float, float]:
         """A reply's time is `before_s + tokens * step_s`, as in `ReplyTime.e2e_s`."""

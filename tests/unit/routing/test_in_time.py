@@ -39,14 +39,20 @@ def test_the_share_lies_between_its_bounds(
     assert low - 5e-4 <= in_time.share() <= high + 5e-4
 
 
-@given(SOME_LENGTHS, SOME_TIMES, LIMITS_S, st.floats(0.01, 0.99))
+QUESTIONS = st.lists(st.tuples(st.floats(0.01, 0.99), LIMITS_S), min_size=1, max_size=4)
+
+
+@given(SOME_LENGTHS, SOME_TIMES, LIMITS_S, QUESTIONS)
 def test_a_probability_is_reached_exactly_when_it_is_not_above_the_one_that_is_worked_out(
-    length: ReplyLength, time: ReplyTime, limit_s: float, asked: float
+    length: ReplyLength, time: ReplyTime, usual_s: float, questions: list[tuple[float, float]]
 ) -> None:
     forecast = Calibrator(is_measured=True).forecast(time, length, prompt_tokens=512)
-    probability = forecast.probability(limit_s)
-    if probability != pytest.approx(asked, abs=1e-9):
-        assert forecast.reaches(asked, limit_s) == (probability >= asked)
+    # Asked for several shares and limits one after the other, as a request's tiers are
+    for asked, other_s in questions:
+        for limit_s in (usual_s, other_s, usual_s):
+            probability = forecast.probability(limit_s)
+            if probability != pytest.approx(asked, abs=1e-9):
+                assert forecast.reaches(asked, limit_s) == (probability >= asked)
 
 
 @given(SOME_LENGTHS, st.integers(1, 4_096))
