@@ -1,5 +1,8 @@
 """A check's report for people. Report in, lines and tables on a console out."""
 
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +20,8 @@ def show(report: Report, console: Console) -> None:
     if report.classes:
         console.print(_class_table(report))
         console.print(
-            "Times are computed from published figures, an idle tier and "
+            "Times of the first token, of each later one and of the whole reply, and the least e2e "
+            "that would be met, are computed from published figures, an idle tier and "
             f"{PROMPT_TOKENS} prompt tokens; the engine measures itself when it starts.",
             style="dim",
         )
@@ -37,9 +41,16 @@ def show_finding(finding: Finding, file: str, console: Console) -> None:
     console.print(text, markup=False, highlight=False)
 
 
+NARROW: dict[str, Any] = {
+    "box": SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "padding": (0, 1, 0, 0),
+    "title_justify": "left",
+}  # fmt: skip
+"""A table that fits 80 columns with two names and six numbers."""
+
+
 def _tier_table(report: Report) -> Table:
     columns = (
-        "tier", "on", "weights each", "KV cache each",
+        "tier", "on", "weights", "KV cache",
         f"replies of {SEQUENCE_TOKENS} tokens", "fits",
     )  # fmt: skip
     table = titled("What fits", columns)
@@ -52,27 +63,24 @@ def _tier_table(report: Report) -> Table:
 
 
 def _class_table(report: Report) -> Table:
-    columns = (
-        "class", "tier", "tokens", "first token", "per token", "whole reply",
-        "P(met)", "feasible", "least e2e_ms",
-    )  # fmt: skip
-    table = titled("What an idle tier can promise", columns)
+    table = Table("class", "tier", title="What an idle tier can promise", **NARROW)
+    for name in ("tokens", "first", "each", "whole", "P(met)", "least"):
+        table.add_column(name, justify="right", no_wrap=True)
     for verdict in report.classes:
         candidate = verdict.candidate
         time = candidate.idle.time
         table.add_row(
             verdict.slo_class, verdict.tier, f"{candidate.output_tokens:.0f}",
-            f"{time.ttft_s * 1000:.0f} ms", f"{time.step_s * 1000:.1f} ms",
-            f"{candidate.idle_e2e_s:.2f} s",
-            f"{candidate.probability:.2f}", "yes" if verdict.is_feasible else "no",
-            f"{candidate.smallest_e2e_s * 1000:.0f}",
+            f"{time.ttft_s:.2f} s", f"{time.step_s * 1000:.1f} ms", f"{candidate.idle_e2e_s:.2f} s",
+            f"{candidate.probability:.2f}{'' if verdict.is_feasible else ' no'}",
+            f"{candidate.smallest_e2e_s:.2f} s",
         )  # fmt: skip
     return table
 
 
 def titled(title: str, columns: tuple[str, ...]) -> Table:
     """An empty table whose cells fold instead of being cut."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, **NARROW)
     for name in columns:
         table.add_column(name, overflow="fold")
     return table

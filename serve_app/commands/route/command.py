@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from serve_app.check.tables import NARROW
+
 _TIMEOUT_S = 30.0
 
 
@@ -50,11 +52,12 @@ def route(
     if slo_e2e_ms is not None:
         body["slo"] = {"e2e_ms": slo_e2e_ms}
     decision, notes = _ask_server(url, body) if config is None else _ask_file(config, body)
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     console.print(_table(decision))
     for note in notes:
-        console.print(note, style="yellow", markup=False, highlight=False)
-    console.print(_summary(decision), markup=False, highlight=False)
+        console.print(note, style="yellow", markup=False)
+    for line in (_summary(decision), *_reasons(decision)):
+        console.print(line, markup=False)
     if json is not None:
         json.write_text(json_format.dumps(decision, indent=2) + "\n")
     if decision["selected"] is None:
@@ -117,13 +120,10 @@ def _stop(message: str) -> NoReturn:
 
 
 def _table(decision: dict[str, Any]) -> Table:
-    columns = (
-        "tier", "whole reply", "95 % within", "waits", "P(met)", "tokens in/out", "quality",
-        "cost USD", "why not",
-    )  # fmt: skip
-    table = Table()
-    for name in columns:
-        table.add_column(name, overflow="fold")
+    """Narrow enough for 80 columns; why a tier is not the one stands below it."""
+    table = Table("tier", **NARROW)
+    for name in ("reply", "95 %", "waits", "P(met)", "tokens", "quality", "USD"):
+        table.add_column(name, justify="right", no_wrap=True)
     for candidate in decision["candidates"]:
         is_selected = candidate["tier"] == decision["selected"]
         table.add_row(*_cells(candidate), style="bold green" if is_selected else None)
@@ -133,15 +133,24 @@ def _table(decision: dict[str, Any]) -> Table:
 def _cells(candidate: dict[str, Any]) -> tuple[str, ...]:
     return (
         candidate["tier"],
-        f"{candidate['predicted_e2e_ms']:.0f} ms",
-        f"{candidate['p95_e2e_ms']:.0f} ms",
-        f"{candidate['wait_ms']:.0f} ms",
+        _seconds(candidate["predicted_e2e_ms"]),
+        _seconds(candidate["p95_e2e_ms"]),
+        _seconds(candidate["wait_ms"]),
         f"{candidate['probability']:.2f}",
-        f"{candidate['prompt_tokens']} / {candidate['output_tokens']}",
+        f"{candidate['prompt_tokens']}+{candidate['output_tokens']:.0f}",
         f"{candidate['quality']:g}",
-        f"{candidate['cost_usd']:.6f}",
-        candidate["why_not"] or "chosen",
+        f"{candidate['cost_usd']:.2g}",
     )
+
+
+def _seconds(milliseconds: float) -> str:
+    return f"{milliseconds / 1000:.2f} s"
+
+
+def _reasons(decision: dict[str, Any]) -> list[str]:
+    """Of each tier that is not the one."""
+    candidates = decision["candidates"]
+    return [f"Not {c['tier']}: {c['why_not']}." for c in candidates if c["why_not"]]
 
 
 def _summary(decision: dict[str, Any]) -> str:
