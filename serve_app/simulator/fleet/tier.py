@@ -48,12 +48,15 @@ class SimulatedTier:
             noise=random.Random(seed),
         )
 
-    def state(self, default_output_tokens: int, all_lengths: OutputLengths) -> TierState:
+    def state(
+        self,
+        default_output_tokens: int,
+        all_lengths: OutputLengths,
+        kind: type[TierState] = TierState,
+    ) -> TierState:
         """What a router knows of it when its engine has just been measured."""
         settings = TierSettings(self.tier, self.quality, self.usd_per_hour, 0, None, self.profile)
-        state = TierState(
-            settings, default_output_tokens=default_output_tokens, all_lengths=all_lengths
-        )
+        state = kind(settings, default_output_tokens=default_output_tokens, all_lengths=all_lengths)
         state.num_replicas = self.replicas
         state.engine_started(
             EngineFacts(self.profile, self.context_tokens, self.max_num_seqs, self.tier)

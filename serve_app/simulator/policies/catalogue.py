@@ -15,13 +15,13 @@ from serve_app.simulator.policies.rule import Rule, RulePolicy
 from serve_app.simulator.router import Router
 
 OURS = "ours"
-ABLATIONS: Mapping[str, Callable[[TierState], None]] = {
-    "ours-without-price": ours.without_price,
-    "ours-without-calibration": ours.without_calibration,
-    "ours-without-learning": ours.without_learning,
-    "ours-without-lengths": ours.without_lengths,
-    "ours-without-hysteresis": ours.without_hysteresis,
-    "ours-without-load": ours.without_load,
+ABLATIONS: Mapping[str, type[TierState]] = {
+    "ours-without-price": ours.WithoutPrice,
+    "ours-without-calibration": ours.WithoutCalibration,
+    "ours-without-learning": ours.WithoutLearning,
+    "ours-without-lengths": ours.WithoutLengths,
+    "ours-without-hysteresis": ours.WithoutHysteresis,
+    "ours-without-load": ours.WithoutLoad,
 }
 FORESIGHT = "clairvoyant"
 OURS_TUNED = "ours-tuned"
@@ -57,7 +57,7 @@ class Tuned:
 def router(name: str, setting: Setting, tuned: Tuned, board: LoadBoard, *, seed: int) -> Router:
     """A new one that has learned nothing yet but what was tuned."""
     if name.startswith(OURS):
-        return ours.ours(setting.tiers, setting.brain, without=ABLATIONS.get(name))
+        return ours.ours(setting.tiers, setting.brain, ABLATIONS.get(name, TierState))
     rule = _rule(name, setting, tuned, board, random.Random(seed))
     return as_router(rule, setting)
 

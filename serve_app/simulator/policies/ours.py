@@ -1,6 +1,6 @@
 """The server's own brain as a policy, whole or with one part taken out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from serve_app.routing.latency import IDLE
@@ -10,6 +10,7 @@ from serve_app.routing.learning.knowledge import Knowledge
 from serve_app.routing.lengths.output import OutputLengths
 from serve_app.routing.lengths.reply import LengthQuery
 from serve_app.routing.live.chooser import Chooser
+from serve_app.routing.live.facts import EngineFacts
 from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.live.state import TierState
 from serve_app.routing.types import RoutingRequest, TierView
@@ -19,15 +20,12 @@ from serve_app.simulator.fleet.tier import SimulatedTier
 from serve_app.simulator.router import Router
 
 
-def ours(
-    tiers: Sequence[SimulatedTier], brain: Brain, *, without: Callable[[TierState], None] | None
-) -> Router:
-    """A router as the server builds it. without: takes a part out of each tier's state."""
+def ours(tiers: Sequence[SimulatedTier], brain: Brain, kind: type[TierState]) -> Router:
+    """A router as the server builds it. kind: what it knows of a tier, whole or without a part."""
     all_lengths = OutputLengths(brain.default_output_tokens)
-    states = {tier.tier: tier.state(brain.default_output_tokens, all_lengths) for tier in tiers}
-    for state in states.values():
-        if without is not None:
-            without(state)
+    states = {
+        tier.tier: tier.state(brain.default_output_tokens, all_lengths, kind) for tier in tiers
+    }
     chooser = Chooser(states, objective=brain.objective, max_outstanding_s=brain.max_outstanding_s)
     return Router(chooser, Ears(states))
 
@@ -49,6 +47,54 @@ class Ears:
         self.states[tier].ledger.report(said, now=now)
 
 
+class WithoutPrice(TierState):
+    """Capacity costs nothing: who comes first takes it."""
+
+    def engine_started(self, facts: EngineFacts) -> None:
+        super().engine_started(facts)
+        self.price = _NoPrice()
+
+
+class WithoutCalibration(TierState):
+    """Probabilities as the model states them, whether or not they come true."""
+
+    def engine_started(self, facts: EngineFacts) -> None:
+        super().engine_started(facts)
+        self.calibrator = _Uncalibrated(is_measured=True)
+
+
+class WithoutLearning(TierState):
+    """The speed that was measured at the start, for ever; nothing is corrected or calibrated."""
+
+    def engine_started(self, facts: EngineFacts) -> None:
+        super().engine_started(facts)
+        self.calibrator = _Unlearning(is_measured=True)
+
+
+class WithoutLengths(TierState):
+    """Reply lengths as believed before the first reply."""
+
+    def engine_started(self, facts: EngineFacts) -> None:
+        super().engine_started(facts)
+        self.lengths = _Uncounted(self._default_output_tokens)
+
+
+class WithoutHysteresis(TierState):
+    """A tier that was just crowded is taken back at the edge."""
+
+    def view(self, now: float, *, share_key: str = "", is_returning: bool = False) -> TierView:
+        seen = super().view(now, share_key=share_key, is_returning=is_returning)
+        return replace(seen, was_crowded=False)
+
+
+class WithoutLoad(TierState):
+    """Every tier is taken for idle."""
+
+    def view(self, now: float, *, share_key: str = "", is_returning: bool = False) -> TierView:
+        seen = super().view(now, share_key=share_key, is_returning=is_returning)
+        return replace(seen, load=IDLE)
+
+
 class _NoPrice(ShadowPrice):
     def wanted(self, worth: float | None, *, is_crowded: bool) -> None:
         return
@@ -67,50 +113,9 @@ class _Unlearning(Calibrator):
         return
 
 
-def without_price(state: TierState) -> None:
-    """Capacity costs nothing: who comes first takes it."""
-    state.price = _NoPrice()
-
-
-def without_calibration(state: TierState) -> None:
-    """Probabilities as the model states them, whether or not they come true."""
-    state.calibrator = _Uncalibrated(is_measured=True)
-
-
-def without_learning(state: TierState) -> None:
-    """The speed that was measured at the start, for ever; nothing is corrected or calibrated."""
-    state.calibrator = _Unlearning(is_measured=True)
-
-
-def without_lengths(state: TierState) -> None:
-    """Reply lengths as believed before the first reply."""
-
-    def unlearning(query: LengthQuery, output_tokens: float, *, is_cut: bool = False) -> None:
+class _Uncounted(OutputLengths):
+    def observe(self, query: LengthQuery, output_tokens: float, *, is_cut: bool = False) -> None:
         return
-
-    state.lengths.observe = unlearning  # type: ignore[method-assign]
-
-
-def without_hysteresis(state: TierState) -> None:
-    """A tier that was just crowded is taken back at the edge."""
-    _changing_views(state, was_crowded=False)
-
-
-def without_load(state: TierState) -> None:
-    """Every tier is taken for idle."""
-    _changing_views(state, load=IDLE)
-
-
-def _changing_views(state: TierState, **changes: object) -> None:
-    view = state.view
-
-    def changed(now: float, *, share_key: str = "", is_returning: bool = False) -> TierView:
-        seen = view(now, share_key=share_key, is_returning=is_returning)
-        for name, value in changes.items():
-            setattr(seen, name, value)
-        return seen
-
-    state.view = changed  # type: ignore[method-assign]
 
 
 def knowing_the_length(request: RoutingRequest, output_tokens: int) -> RoutingRequest:

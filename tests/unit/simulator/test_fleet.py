@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from serve_app.routing.lengths.output import OutputLengths
+from serve_app.routing.live.state import TierState
 from serve_app.simulator.experiment.scaling import Autoscaler, plan_failures
 from serve_app.simulator.fleet.members import LoadBoard, ReplicaLoad
 from serve_app.simulator.fleet.plans import Failure, Scaling
@@ -105,9 +106,7 @@ def test_a_router_sees_what_another_one_sends_by_the_replicas_reports() -> None:
     # Given two routers that take turns: the first has short requests, the second long ones
     setting = a_setting(a_tier("small", SMALL, 1.0))
     states = setting.tiers[0].state(100, OutputLengths(100))
-    mine = replace(
-        ours(setting.tiers, setting.brain, without=None), informed=Ears({"small": states})
-    )
+    mine = replace(ours(setting.tiers, setting.brain, TierState), informed=Ears({"small": states}))
     other = as_router(Always("small"), setting)
     world = a_world(setting, mine, other)
     seen: list[float] = []

@@ -195,12 +195,10 @@ class Seen:
     sequences: float
 
 
-def after_teaching(without: Callable[[TierState], None] | None) -> Seen:
+def after_teaching(kind: type[TierState]) -> Seen:
     """A large tier that was crowded out for a while, and whose replies were slow and long."""
-    states = {tier.tier: tier.state(100, OutputLengths(100)) for tier in SETTING.tiers}
+    states = {tier.tier: tier.state(100, OutputLengths(100), kind) for tier in SETTING.tiers}
     state = states["large"]
-    if without is not None:
-        without(state)
     candidate = SETTING.tiers[1].candidate(ASKED.slo)
     query = LengthQuery("default", 100, None, 1, 4000)
     for _ in range(60):
@@ -223,7 +221,7 @@ def _work() -> Work:
     return Work(prompt_tokens=10, sequences=1, ttft_s=1.0, e2e_s=2.0)
 
 
-WHOLE = after_teaching(None)
+WHOLE = after_teaching(TierState)
 PARTS: dict[str, Callable[[Seen], float]] = {
     "ours-without-price": lambda seen: seen.price,
     "ours-without-calibration": lambda seen: seen.num_groups,
