@@ -1,6 +1,5 @@
 """One replica of an engine in simulated time. Requests in, finish times out; knows no routing."""
 
-import pickle
 import random
 from dataclasses import replace
 from math import inf
@@ -181,9 +180,20 @@ class Replica:
 
     def foresight(self) -> "Replica":
         """A copy to look ahead with: the same requests, and no noise from the next jump on."""
-        copied: Replica = pickle.loads(pickle.dumps(self))
-        quiet = replace(self._timing, log_noise=0.0, hiccups_per_step=0.0)
-        copied._noise = StepNoise(quiet, random.Random(0))
+        scheduler, twins = self._scheduler.copy()
+        copied = Replica(
+            replace(self._timing, log_noise=0.0, hiccups_per_step=0.0),
+            max_num_seqs=scheduler.max_num_seqs,
+            max_batched_tokens=scheduler.max_batched_tokens,
+            kv_tokens=scheduler.kv_tokens,
+            noise=random.Random(0),
+            slowdown=self._slowdown,
+        )
+        copied._scheduler = scheduler
+        copied._sequences = {key: twins[s.order] for key, s in self._sequences.items()}
+        copied._done, copied._now_s = list(self._done), self._now_s
+        copied._start_s = self._start_s
+        copied._jump = None if self._jump is None else replace(self._jump)
         return copied
 
     def _run(self, now: float) -> None:

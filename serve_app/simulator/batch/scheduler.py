@@ -1,5 +1,6 @@
 """Which sequences share an engine's next step. Sequences in, batches out; knows no seconds."""
 
+from dataclasses import replace
 from heapq import heappop, heappush
 
 from serve_app.simulator.batch.sequence import Sequence, WaitingQueue
@@ -18,14 +19,14 @@ class Scheduler:
     """
 
     __slots__ = (
-        "_arrivals", "_cancelled", "_decodes", "_max_batched_tokens", "_max_num_seqs",
-        "_prefilling", "_waiting", "chunks", "context_tokens", "kv_tokens", "num_decoding",
+        "_arrivals", "_cancelled", "_decodes", "_prefilling", "_waiting", "chunks",
+        "context_tokens", "kv_tokens", "max_batched_tokens", "max_num_seqs", "num_decoding",
         "queued_tokens", "reserved_tokens", "step",
     )  # fmt: skip
 
     def __init__(self, *, max_num_seqs: int, max_batched_tokens: int, kv_tokens: int) -> None:
-        self._max_num_seqs = max_num_seqs
-        self._max_batched_tokens = max_batched_tokens
+        self.max_num_seqs = max_num_seqs
+        self.max_batched_tokens = max_batched_tokens
         self.kv_tokens = kv_tokens
         self._waiting = WaitingQueue()
         # In order of admission; one at most is carried over to the next step, for want of budget.
@@ -87,8 +88,8 @@ class Scheduler:
         """Whether the most urgent waiting request would join a step planned now."""
         return (
             len(self._waiting) > 0
-            and self.num_running < self._max_num_seqs
-            and self.num_decoding < self._max_batched_tokens
+            and self.num_running < self.max_num_seqs
+            and self.num_decoding < self.max_batched_tokens
             and self._waiting.head.target_tokens <= self._free_tokens()
         )
 
@@ -99,7 +100,7 @@ class Scheduler:
             self._make_room()
         self.chunks = []
         if self._prefilling or self._waiting:
-            self._fill(self._max_batched_tokens - self.num_decoding, not is_preempting)
+            self._fill(self.max_batched_tokens - self.num_decoding, not is_preempting)
         if self.chunks or is_preempting:
             return 1
         decodes = self._decodes
@@ -128,6 +129,31 @@ class Scheduler:
                 finished.append(sequence)
         return finished
 
+    def copy(self) -> tuple["Scheduler", dict[int, Sequence]]:
+        """Another one in the same state, and its sequences by `order`."""
+        twins: dict[int, Sequence] = {}
+
+        def twin(sequence: Sequence) -> Sequence:
+            if sequence.order not in twins:
+                twins[sequence.order] = replace(sequence)
+            return twins[sequence.order]
+
+        copied = Scheduler(
+            max_num_seqs=self.max_num_seqs,
+            max_batched_tokens=self.max_batched_tokens,
+            kv_tokens=self.kv_tokens,
+        )
+        copied._waiting = self._waiting.copy(twin)
+        copied._prefilling = [twin(sequence) for sequence in self._prefilling]
+        copied._decodes = [(step, order, twin(s)) for step, order, s in self._decodes]
+        copied._cancelled = [twin(sequence) for sequence in self._cancelled]
+        copied._arrivals = self._arrivals
+        copied.chunks = [(twin(sequence), tokens) for sequence, tokens in self.chunks]
+        copied.step, copied.num_decoding = self.step, self.num_decoding
+        copied.context_tokens = self.context_tokens
+        copied.reserved_tokens, copied.queued_tokens = self.reserved_tokens, self.queued_tokens
+        return copied, twins
+
     def _free_tokens(self) -> int:
         """KV left over once every decode has written its next token."""
         return self.kv_tokens - self.context_tokens - self.reserved_tokens - self.num_decoding
@@ -135,7 +161,7 @@ class Scheduler:
     def _fill(self, budget: int, may_admit: bool) -> None:
         for sequence in self._prefilling:
             budget -= self._chunk(sequence, budget)
-        free, slots = self._free_tokens(), self._max_num_seqs - self.num_running
+        free, slots = self._free_tokens(), self.max_num_seqs - self.num_running
         while may_admit and self._waiting and budget > 0 and slots > 0:
             target = self._waiting.head.target_tokens
             if target > free:

@@ -1,5 +1,6 @@
 """One request inside an engine, and the queue of those not yet scheduled."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
@@ -68,6 +69,13 @@ class WaitingQueue:
             heapify(self._heap)
             self._num_gone = 0
         self._surface()
+
+    def copy(self, twin: Callable[[Sequence], Sequence]) -> "WaitingQueue":
+        """Another one with the twin of each sequence."""
+        copied = WaitingQueue()
+        copied._heap = [(priority, order, twin(s)) for priority, order, s in self._heap]
+        copied._num_gone = self._num_gone
+        return copied
 
     def _surface(self) -> None:
         while self._num_gone and self._heap[0][2].is_gone:

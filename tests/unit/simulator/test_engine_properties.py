@@ -163,3 +163,24 @@ def test_cancelling_frees_everything_and_the_others_finish(
     assert not late.keys() & set(cancelled)
     assert finished | late.keys() >= set(range(len(requests))) - set(cancelled)
     assert (engine.running, engine.waiting, engine.queued_tokens, engine.kv_usage) == (0, 0, 0, 0)
+
+
+@given(_requests, _engines, st.lists(st.tuples(st.integers(0, 24), _gaps), max_size=6))
+def test_without_noise_foresight_sees_what_comes_and_changes_nothing(
+    requests: list[Drawn], sizes: dict[str, int], cancelled: list[tuple[int, float]]
+) -> None:
+    # Given an engine in the middle of its work, some of it cancelled
+    engine = an_engine(timing=TIMING, **sizes)
+    for submission in submissions(requests):
+        engine.submit(**submission)
+    now = submissions(requests)[-1]["now"]
+    for number, gap_s in cancelled:
+        now += gap_s
+        engine.cancel(number, now=now)
+    # When one looks ahead, and gives what one looks at more to do
+    foreseen = engine.foresight().advance(1e9)
+    busier = engine.foresight()
+    busier.submit("more", prompt_tokens=50, output_tokens=50, now=now)
+    busier.advance(1e9)
+    # Then just that comes
+    assert engine.advance(1e9) == foreseen
