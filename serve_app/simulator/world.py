@@ -201,6 +201,8 @@ class World:
             output_tokens=finished.output_tokens,
             is_cut=finished.output_tokens >= sent.candidate.length.most,
         )
+        if self.fleet.on_reply is not None:
+            self.fleet.on_reply(sent.member.tier, now, finished.first_token_at_s - sent.sent_at_s)
         self._report(sent, now)
         sent.router.policy.finish(str(number), sent.asked, sent.candidate, outcome, now=now)
         self._end(sent.result)

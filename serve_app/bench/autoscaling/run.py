@@ -3,15 +3,12 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import cast
 
 from serve_app.bench.autoscaling.actuator import Actuator
 from serve_app.bench.autoscaling.wishes import (
     ByOngoingRequests,
     ByRouterSignal,
     ByTtft,
-    TimedReplica,
     Wishes,
 )
 from serve_app.config import ScalingConfig
@@ -21,9 +18,8 @@ from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.state import TierState
 from serve_app.routing.types import RoutingRequest
 from serve_app.scaling.scaler import Scaler
-from serve_app.simulator.engine import Replica
 from serve_app.simulator.experiment.run import Traffic, build
-from serve_app.simulator.fleet.members import Fleet, LoadBoard
+from serve_app.simulator.fleet.members import LoadBoard
 from serve_app.simulator.fleet.plans import Scaling
 from serve_app.simulator.fleet.setting import Brain, Setting
 from serve_app.simulator.metrics.score import Scorer
@@ -83,8 +79,11 @@ def play(name: str, ground: Ground, traffic: Traffic) -> Outcome:
     states = _states(setting, setting.brain)
     ttfts: dict[str, deque[tuple[float, float]]] = {tier: deque() for tier in states}
 
+    def heard(tier: str, ended_at_s: float, ttft_s: float) -> None:
+        ttfts[tier].append((ended_at_s, ttft_s))
+
     def make(board: LoadBoard) -> Router:
-        _time(board.fleet, ttfts)
+        board.fleet.on_reply = heard
         brain = setting.brain
         limits = {"objective": brain.objective, "max_outstanding_s": brain.max_outstanding_s}
         return Router(CountingChooser(states, **limits), Ears(states))  # type: ignore[arg-type]
@@ -128,18 +127,3 @@ def _states(setting: Setting, brain: Brain) -> dict[str, TierState]:
     return {
         tier.tier: tier.state(brain.default_output_tokens, all_lengths) for tier in setting.tiers
     }
-
-
-def _time(fleet: Fleet, ttfts: Mapping[str, deque[tuple[float, float]]]) -> None:
-    """Has every engine of the fleet, and every one to come, note its TTFTs."""
-    for member in fleet.paid:
-        member.replica = _timed(member.replica, ttfts[member.tier])
-    fleet.make = {tier: partial(_made, fleet.make[tier], ttfts[tier]) for tier in fleet.serving}
-
-
-def _made(make: object, seen: deque[tuple[float, float]], number: int) -> Replica:
-    return _timed(make(number), seen)  # type: ignore[operator]
-
-
-def _timed(replica: Replica, seen: deque[tuple[float, float]]) -> Replica:
-    return cast(Replica, TimedReplica(replica, seen))

@@ -9,7 +9,6 @@ from typing import Protocol
 from serve_app.routing.live.state import TierState
 from serve_app.scaling.budget import TierFleet
 from serve_app.scaling.scaler import Scaler
-from serve_app.simulator.engine import Finished, Replica
 
 _LOOK_BACK_S = 30
 _DOWN_SHARE = 0.5
@@ -85,25 +84,3 @@ class ByTtft:
         if ttft_s > self.target_s:
             return 1
         return -1 if ttft_s < _DOWN_SHARE * self.target_s else 0
-
-
-class TimedReplica:
-    """An engine that notes the TTFT of each request it finishes; else it is the engine itself."""
-
-    def __init__(self, replica: Replica, seen: deque[tuple[float, float]]) -> None:
-        self._replica, self._seen = replica, seen
-        self._submitted_at_s: dict[int | str, float] = {}
-
-    def submit(self, request_id: int | str, *, now: float, **request: float) -> None:
-        self._submitted_at_s[request_id] = now
-        self._replica.submit(request_id, now=now, **request)  # type: ignore[arg-type]
-
-    def advance(self, until: float) -> list[Finished]:
-        finished = self._replica.advance(until)
-        for one in finished:
-            ttft_s = one.first_token_at_s - self._submitted_at_s.pop(one.request_id)
-            self._seen.append((one.finished_at_s, ttft_s))
-        return finished
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._replica, name)

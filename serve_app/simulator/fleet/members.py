@@ -48,12 +48,14 @@ class ReplicaLoad:
 class Fleet:
     """All replicas: `serving` by tier, and `paid`, everything that ever cost money.
 
-    make: a new replica of a tier, by its number; needed when replicas come and go.
+    make: a new replica of a tier, by its number; needed when replicas come and go. on_reply: told
+    of each whole reply: its tier, when it ended, seconds to its first token.
     """
 
     serving: dict[str, list[Member]]
     make: Mapping[str, Callable[[int], Replica]] = field(default_factory=dict)
     paid: list[Member] = field(default_factory=list)
+    on_reply: Callable[[str, float, float], None] | None = None
 
     @classmethod
     def fixed(cls, tiers: Mapping[str, Sequence[Replica]]) -> "Fleet":
