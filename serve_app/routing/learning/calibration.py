@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from serve_app.routing.forecasting.forecast import Forecast
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.learning.conformal import GroupCalibration, score_of
@@ -30,6 +32,7 @@ _SMALLEST_SHIFT_S = 0.05
 _USUAL_GAIN = 0.01
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Calibrator:
     """One tier's learned speed, error and calibration.
 

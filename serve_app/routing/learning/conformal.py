@@ -126,7 +126,8 @@ class GroupOffsets:
         # order: each level must feel its own misses, or two that have changed places stay there.
         scores: list[float] = []
         highest = -math.inf
-        for score in map(sum, zip(_TARGETS, *known, strict=True)):
+        for column in zip(_TARGETS, *known, strict=True):
+            score = sum(column, 0.0)
             highest = score if score > highest else highest
             scores.append(highest)
         return Recalibration(tuple(scores))

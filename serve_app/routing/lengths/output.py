@@ -8,12 +8,15 @@ counted per route key and half-doubling of the prompt, each count shrunk to its 
 from collections.abc import Mapping
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from serve_app.routing.lengths.counts import Counts
 from serve_app.routing.lengths.kinds import ALL, keys_of
 from serve_app.routing.lengths.reply import LengthQuery, ReplyLength
 from serve_app.routing.lengths.scores import Scores, loss
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class OutputLengths:
     """Foresees one tier's reply lengths from those it counted.
 

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
+from mypy_extensions import mypyc_attr
+
 from serve_app.config import Objective
 from serve_app.errors import Saturated
 from serve_app.routing.admission import admit, drains_after_s, possible_when_idle
@@ -22,6 +24,7 @@ _FELT_LOSS = 0.1
 _LEAST_S = 1e-6
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Chooser:
     """Chooses tiers for requests and learns from how they end.
 

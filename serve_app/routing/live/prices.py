@@ -7,11 +7,14 @@ dual price of capacity in a fractional knapsack (Dantzig 1957), read off instead
 
 from collections import deque
 
+from mypy_extensions import mypyc_attr
+
 _REMEMBERED = 200
 _UPDATED_EVERY = 10
 _GAIN = 0.02
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ShadowPrice:
     """One tier's price, in units of quality per second of its work; 0 while nobody is kept out."""
 

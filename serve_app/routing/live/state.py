@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from serve_app.routing.candidate import Candidate
 from serve_app.routing.latency import MetLoad, ReplyTime, with_met_load
 from serve_app.routing.learning.calibration import Calibrator
@@ -21,6 +23,7 @@ _TRUST_HALF_LIFE_S = 600.0
 _ASSUMED_SLOTS = 256
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class TierState:
     """One tier: configured, described by its engine, loaded, learned.
 
