@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+UV = Path(sys.executable).with_name("uv")
 TRACE = REPOSITORY / "tests" / "data" / "azure_conv_2023_first_half.csv"
 
 
@@ -20,16 +21,19 @@ def ran(folder: Path, path: Path, *arguments: object) -> str:
 
 
 def compiled(folder: Path) -> Path:
-    """The packages as a user installs them."""
+    """The packages as `make wheel` compiles them."""
     environment = os.environ | {"HATCH_BUILD_HOOKS_ENABLE": "1"}
-    install = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", folder)
-    subprocess.run([*install, REPOSITORY], env=environment, check=True)
-    return folder
+    build = (UV, "build", "-q", "--python", sys.executable, "--out-dir", folder / "dist")
+    subprocess.run(build, cwd=REPOSITORY, env=environment, check=True)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    install = (UV, "pip", "install", "-q", "--no-deps", "--target", folder / "packages", wheel)
+    subprocess.run(install, check=True)
+    return folder / "packages"
 
 
 def test_compiled_code_passes_its_tests_and_decides_as_the_sources_do(tmp_path: Path) -> None:
     # Given the compiled packages, and the tests of what is compiled
-    packages, elsewhere = compiled(tmp_path / "packages"), tmp_path / "elsewhere"
+    packages, elsewhere = compiled(tmp_path), tmp_path / "elsewhere"
     assert list((packages / "serve_app" / "routing").glob("policy.*.so"))
     shutil.copytree(REPOSITORY / "tests", elsewhere / "tests")
     shutil.copy(REPOSITORY / "pyproject.toml", elsewhere)
