@@ -1,7 +1,8 @@
 """How long a reply takes on one tier. Speeds and load in, seconds out; knows no clock."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from serve_app.routing.record import record
 
@@ -23,6 +24,10 @@ class LatencyProfile:
     step_per_sequence_s: float
     is_measured: bool = False
     prefill_per_token2_s: float = 0.0
+
+    # It goes from process to process, which compiled classes do not by themselves.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LatencyProfile, tuple(getattr(self, field.name) for field in fields(self))
 
     def prefill_s(self, tokens: float) -> float:
         """Seconds to read a prompt of `tokens` on an idle replica."""

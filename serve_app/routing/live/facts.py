@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mypy_extensions import mypyc_attr
+
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.record import record
 
 
+# Goes from process to process, as compiled classes cannot.
+@mypyc_attr(native_class=False)
 @dataclass(frozen=True, slots=True)
 class TierSettings:
     """What the configuration says of one tier; units as in `deployments.spec.TierRouting`."""
