@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from serve_app.config import Objective
 from serve_app.errors import (
@@ -19,15 +20,15 @@ from serve_app.routing.decision import Decision
 from serve_app.routing.live.ledger import Ledger
 from serve_app.routing.types import RoutingRequest, TierView
 
-_ROUND_MS = 10
+_ROUND_MS: Final = 10
 # Between this answer and the next request the load changes a little.
-_MARGIN = 1.05
-_LEAST_RETRY_S = 0.05
+_MARGIN: Final = 1.05
+_LEAST_RETRY_S: Final = 0.05
 # A little late costs a caller little; a little early costs him another refusal. Callers who wait
 # for each other are spaced with less of it: it adds up, and a long wait makes them give up.
-_PRUDENCE = 1.3
-_SPACING = 1.15
-_OBJECTIVE: Objective = "best_quality_within_slo"
+_PRUDENCE: Final = 1.3
+_SPACING: Final = 1.15
+_OBJECTIVE: Final[Objective] = "best_quality_within_slo"
 
 
 def admit(

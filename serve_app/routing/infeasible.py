@@ -1,17 +1,18 @@
 """What becomes of a request that no tier can serve in time. Candidates in, Decision out; pure."""
 
 from dataclasses import replace
+from typing import Final
 
 from serve_app.routing.candidate import Candidate
 from serve_app.routing.decision import Decision, Reason
 from serve_app.routing.types import RoutingRequest
 
-_LEAST_FIT_TOKENS = 16
-_TRIED_ABOVE = 0.1
-_TRIED_BELOW_FILL = 0.5
-_TRIED_SHARE = 0.01
-_KNOWN_AFTER = 30.0
-_PROBED_AFTER_S = 2.0
+_LEAST_FIT_TOKENS: Final = 16
+_TRIED_ABOVE: Final = 0.1
+_TRIED_BELOW_FILL: Final = 0.5
+_TRIED_SHARE: Final = 0.01
+_KNOWN_AFTER: Final = 30.0
+_PROBED_AFTER_S: Final = 2.0
 
 
 def when_infeasible(

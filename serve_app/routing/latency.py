@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from serve_app.routing.record import record
 
-_MOST_BLOCKED = 0.9
+_MOST_BLOCKED: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class TierLoad:
     cached_share: float = 0.0
 
 
-IDLE = TierLoad()
+IDLE: Final = TierLoad()
 
 
 @record

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from operator import attrgetter
+from typing import Final
 
 from serve_app.config import Objective
 from serve_app.routing.assess import assess
@@ -11,12 +12,12 @@ from serve_app.routing.decision import Decision, Reason
 from serve_app.routing.infeasible import when_infeasible
 from serve_app.routing.types import RoutingRequest, TierView
 
-_BUSY_FILL = 0.5
-_EXPLORED_SHARE = 0.01
-_EXPLORED_AFTER_S = 60.0
-_EXPLORED_BELOW_FILL = 0.25
-_INSURED_ABOVE = 0.5
-_CLEAR_SHARE = 0.2
+_BUSY_FILL: Final = 0.5
+_EXPLORED_SHARE: Final = 0.01
+_EXPLORED_AFTER_S: Final = 60.0
+_EXPLORED_BELOW_FILL: Final = 0.25
+_INSURED_ABOVE: Final = 0.5
+_CLEAR_SHARE: Final = 0.2
 
 
 def choose(request: RoutingRequest, views: Sequence[TierView], *, objective: Objective) -> Decision:

@@ -1,14 +1,15 @@
 """How long one engine step takes, by what is in it. Counts in, seconds out; knows no queue."""
 
 from dataclasses import dataclass
+from typing import Final
 
 # Shares of the published figures that kernels reach: 70 % of the bandwidth over a whole decode
 # step, 55 % of the FLOPs in large matrix products, 35 % in attention. Chosen apart from the
 # predictor's own constants in routing/prior.py, so that the simulator does not prove it right by
 # construction.
-_MEMORY_EFFICIENCY = 0.7
-_COMPUTE_EFFICIENCY = 0.55
-_ATTENTION_EFFICIENCY = 0.35
+_MEMORY_EFFICIENCY: Final = 0.7
+_COMPUTE_EFFICIENCY: Final = 0.55
+_ATTENTION_EFFICIENCY: Final = 0.35
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def from_roofline(
 # Shapes: the models' config.json (80 layers of 8192 and 32 of 4096; 8 KV heads of 128 each, keys
 # and values in 2 bytes). Weights: the size of the AWQ files, and 7.24e9 parameters in 2 bytes.
 # Accelerators: NVIDIA's datasheets, as in routing/accelerators.py.
-LLAMA_70B_AWQ_A100 = from_roofline(
+LLAMA_70B_AWQ_A100: Final = from_roofline(
     weights_gb=36.6,
     parameters=69e9,
     kv_bytes_per_token=80 * 8 * 128 * 2 * 2,
@@ -110,7 +111,7 @@ LLAMA_70B_AWQ_A100 = from_roofline(
     bandwidth_gb_s=2039,
     tflops=312,
 )
-ZEPHYR_7B_A6000 = from_roofline(
+ZEPHYR_7B_A6000: Final = from_roofline(
     weights_gb=14.5,
     parameters=7.24e9,
     kv_bytes_per_token=32 * 8 * 128 * 2 * 2,

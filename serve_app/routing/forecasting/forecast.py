@@ -8,6 +8,7 @@ is never the product of stacked quantiles.
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Final
 
 from serve_app.routing.forecasting.in_time import InTime
 from serve_app.routing.forecasting.search import where_reached
@@ -17,7 +18,7 @@ from serve_app.routing.learning.errors import Error
 from serve_app.routing.learning.knowledge import Knowledge
 from serve_app.routing.lengths.reply import ReplyLength
 
-_LEAST_S = 1e-6
+_LEAST_S: Final = 1e-6
 
 
 # Never changed, but not frozen: what is worked out is kept by hand, as in `Candidate`.

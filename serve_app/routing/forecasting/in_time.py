@@ -6,16 +6,16 @@ Neither a reply's length nor the error of its predicted time is known: log((actu
 
 import math
 from dataclasses import dataclass, field
-from operator import mul
+from typing import Final
 
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.lengths.reply import ReplyLength
 
-_SURE = 3.3
-_LEAST_S = 1e-6
+_SURE: Final = 3.3
+_LEAST_S: Final = 1e-6
 # Of replies that lie between 1 and more spreads off their predicted time, and between 0 and 1.
-_FAR = 0.5 * math.erfc(math.sqrt(0.5))
-_NEAR = 0.5 - _FAR
+_FAR: Final = 0.5 * math.erfc(math.sqrt(0.5))
+_NEAR: Final = 0.5 - _FAR
 
 
 # Never changed, but not frozen: what is worked out is kept by hand, as in `Candidate`.
@@ -93,10 +93,12 @@ class InTime:
             return 1.0
         possible = (shifted_s * margin - before_s) / step_s
         tokens, shares, shorter = length.between(sure, possible)
-        scale, log, erfc = 1.0 / (self.spread * math.sqrt(2.0)), math.log, math.erfc
-        late = [erfc(log((before_s + count * step_s) / shifted_s) * scale) for count in tokens]
-        in_time: float = shorter + 0.5 * sum(map(mul, shares, late))
-        return min(1.0, in_time)
+        scale, erfc = 1.0 / (self.spread * math.sqrt(2.0)), math.erfc
+        twice = 0.0
+        for i in range(len(tokens)):
+            error = math.log((before_s + tokens[i] * step_s) / shifted_s)
+            twice += shares[i] * erfc(error * scale)
+        return min(1.0, shorter + 0.5 * twice)
 
     def _line(self) -> tuple[float, float]:
         """A reply's time is `before_s + tokens * step_s`, as in `ReplyTime.e2e_s`."""

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable
+from typing import Final
 
-_LEAST_S = 1e-6
-_PRECISION = 5e-4
-_MOST_STEPS = 30
+_LEAST_S: Final = 1e-6
+_PRECISION: Final = 5e-4
+_MOST_STEPS: Final = 30
 
 
 def where_reached(

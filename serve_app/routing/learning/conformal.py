@@ -14,32 +14,34 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Final
 
 from serve_app.routing.learning.errors import all_within, within
 from serve_app.routing.record import record
 
-_NORMAL = NormalDist()
-_HALF_ROOT = math.sqrt(0.5)
-LEVELS = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+Scores = tuple[float, ...]
+
+_NORMAL: Final = NormalDist()
+_HALF_ROOT: Final = math.sqrt(0.5)
+LEVELS: Final[Scores] = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """The shares that are tracked; between them is interpolated."""
-_TARGETS = tuple(_NORMAL.inv_cdf(level) for level in LEVELS)
+_TARGETS: Final = tuple(_NORMAL.inv_cdf(level) for level in LEVELS)
 # A group starts in larger steps and settles; guarantees hold for any such sequence of gains that
 # does not fall to nothing (Angelopoulos et al., "Online conformal prediction with decaying step
 # sizes", 2024).
-_GAIN = 0.012
-_EARLY, _EARLY_FACTOR = 20.0, 4.0
-_FARTHEST = 2.5
-LARGEST_SCORE = 4.75
+_GAIN: Final = 0.012
+_EARLY: Final = 20.0
+_EARLY_FACTOR: Final = 4.0
+_FARTHEST: Final = 2.5
+LARGEST_SCORE: Final = 4.75
 """Scores are clipped here: one in a million."""
-_MOST_GROUPS = 256
-_FORGOTTEN_FROM = 50
-_FORGOTTEN_BY_HALF = 150
+_MOST_GROUPS: Final = 256
+_FORGOTTEN_FROM: Final = 50
+_FORGOTTEN_BY_HALF: Final = 150
 
-Scores = tuple[float, ...]
-_NO_OFFSET: Scores = (0.0,) * len(LEVELS)
+_NO_OFFSET: Final[Scores] = (0.0,) * len(LEVELS)
 # What each level missed by, by how many of the ascending limits a score exceeded.
-_MISSES = tuple(
+_MISSES: Final = tuple(
     tuple(level if rank < exceeded else level - 1.0 for rank, level in enumerate(LEVELS))
     for exceeded in range(len(LEVELS) + 1)
 )
@@ -104,7 +106,7 @@ class _Offset:
         return tuple([score * kept for score in self.scores])
 
 
-_UNSEEN = _Offset(_NO_OFFSET, 0, 0)
+_UNSEEN: Final = _Offset(_NO_OFFSET, 0, 0)
 
 
 @record
@@ -120,16 +122,17 @@ class GroupOffsets:
 
     def recalibration(self, groups: Sequence[str]) -> Recalibration:
         """The map for a request of these groups."""
-        by_group, now = self.by_group, self.num_observed
-        known = [by_group[group].present(now) for group in groups if group in by_group]
+        scores = list(_TARGETS)
+        for group in groups:
+            offset = self.by_group.get(group)
+            if offset is not None:
+                present = offset.present(self.num_observed)
+                scores = [scores[level] + present[level] for level in range(len(LEVELS))]
         # Levels are tracked apart and may cross for a while. The running maximum, not the sorted
         # order: each level must feel its own misses, or two that have changed places stay there.
-        scores: list[float] = []
-        highest = -math.inf
-        for column in zip(_TARGETS, *known, strict=True):
-            score = sum(column, 0.0)
-            highest = score if score > highest else highest
-            scores.append(highest)
+        for level in range(1, len(scores)):
+            if scores[level] < scores[level - 1]:
+                scores[level] = scores[level - 1]
         return Recalibration(tuple(scores))
 
 
@@ -194,7 +197,7 @@ def _moved(offset: _Offset, misses: Scores, num_observed: int) -> _Offset:
     seen = offset.seen
     gain = _GAIN * (1.0 + _EARLY / (_EARLY + seen) * _EARLY_FACTOR)
     present = offset.present(num_observed)
-    scores = [score + gain * miss for score, miss in zip(present, misses, strict=True)]
+    scores = [present[level] + gain * misses[level] for level in range(len(LEVELS))]
     return _Offset(tuple(all_within(_FARTHEST, scores)), seen + 1, num_observed)
 
 

@@ -2,22 +2,22 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from serve_app.routing.record import record
 
-SPREAD_OF_TABLE = 0.35
-SPREAD_OF_MEASUREMENT = 0.12
-_SMALLEST_SPREAD = 0.03
-_PRIOR_COUNT = 6.0
+SPREAD_OF_TABLE: Final = 0.35
+SPREAD_OF_MEASUREMENT: Final = 0.12
+_SMALLEST_SPREAD: Final = 0.03
+_PRIOR_COUNT: Final = 6.0
 # Of the level and of the variance.
-_GAINS = (0.03, 0.01)
-_DRIFT_GAINS = (0.25, 0.1)
-_TREND_GAIN = 0.1
-_DRIFTS_AT = 1.0
-_FARTHEST = 2.0
-_WILD = 3.0
-_SHRINKAGE = 10.0
+_GAINS: Final = (0.03, 0.01)
+_DRIFT_GAINS: Final = (0.25, 0.1)
+_TREND_GAIN: Final = 0.1
+_DRIFTS_AT: Final = 1.0
+_FARTHEST: Final = 2.0
+_WILD: Final = 3.0
+_SHRINKAGE: Final = 10.0
 
 
 @record
@@ -120,9 +120,10 @@ def within(most: float, value: float) -> float:
 
 def all_within(most: float, values: list[float]) -> list[float]:
     """Each of them within [-most, most], which they mostly are."""
-    if max(values) <= most and min(values) >= -most:
-        return values
-    return [within(most, value) for value in values]
+    for value in values:
+        if not -most <= value <= most:
+            return [within(most, value) for value in values]
+    return values
 
 
 def _spread(variance: float) -> float:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,12 @@ from numpy.typing import NDArray
 Shares = NDArray[np.float64]
 """One share for each bin."""
 
-BINS_PER_DOUBLING = 8
-NUM_BINS = 17 * BINS_PER_DOUBLING + 1
+BINS_PER_DOUBLING: Final = 8
+NUM_BINS: Final = 17 * BINS_PER_DOUBLING + 1
 """Up to 131,072 tokens; longer ones count as that."""
-TOKENS = tuple(2 ** (index / BINS_PER_DOUBLING) for index in range(NUM_BINS))
-_FORGETTING = 0.998
-_LARGEST_UNIT = 1e100
+TOKENS: Final = tuple(math.exp2(index / BINS_PER_DOUBLING) for index in range(NUM_BINS))
+_FORGETTING: Final = 0.998
+_LARGEST_UNIT: Final = 1e100
 
 
 # A reply is counted under eight keys.

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import field
+from typing import Final
 
 from serve_app.routing.learning.conformal import GroupOffsets, Recalibration
 from serve_app.routing.learning.errors import Error, ErrorTracker
 from serve_app.routing.learning.speed import Correction, Speeds
 from serve_app.routing.record import record
 
-_FORGOTTEN_BY_HALF = 150
-_MOST_KEPT = 64
+_FORGOTTEN_BY_HALF: Final = 150
+_MOST_KEPT: Final = 64
 
 
 @record

@@ -1,12 +1,12 @@
 """Recursive least squares with forgetting: one observation in, better parameters out."""
 
+import math
 from collections.abc import Mapping, Sequence
-from operator import mul
-from typing import Any
+from typing import Any, Final
 
 from serve_app.routing.learning.errors import all_within
 
-_FORGETTING = 0.999
+_FORGETTING: Final = 0.999
 
 
 class LeastSquares:
@@ -26,21 +26,20 @@ class LeastSquares:
         self.parameters = [0.0] * len(variances)
         self._covariance = _diagonal(variances)
 
-    def observe(self, features: Sequence[float], error: float, *, noise: float) -> None:
+    def observe(self, features: list[float], error: float, *, noise: float) -> None:
         """Takes one error that the present parameters left; `noise` is its variance."""
-        reach = [sum(map(mul, row, features)) for row in self._covariance]
-        scale = 1.0 / (noise + sum(map(mul, features, reach)))
+        # By index: compiled, that takes a tenth of what `zip` and `map` do, and as long otherwise.
+        covariance, size = self._covariance, len(features)
+        reach = [_product(row, features) for row in covariance]
+        scale = 1.0 / (noise + _product(features, reach))
         gain = scale * error
-        parameters = [
-            parameter + reached * gain
-            for parameter, reached in zip(self.parameters, reach, strict=True)
-        ]
+        parameters = [self.parameters[i] + reach[i] * gain for i in range(size)]
         self.parameters = all_within(self._bound, parameters)
-        shares = [reached * scale for reached in reach]
-        self._covariance = [
-            [(entry - share * other) / _FORGETTING for entry, other in zip(row, reach, strict=True)]
-            for row, share in zip(self._covariance, shares, strict=True)
-        ]
+        for i in range(size):
+            row, share = covariance[i], reach[i] * scale
+            for j in range(i + 1):
+                entry = (row[j] - share * reach[j]) / _FORGETTING
+                row[j] = covariance[j][i] = entry
         self._limit()
 
     def forget(self) -> None:
@@ -66,14 +65,23 @@ class LeastSquares:
 
     def _limit(self) -> None:
         """Scales rows and columns down where forgetting let a variance grow too far."""
-        for i, (row, largest) in enumerate(zip(self._covariance, self._largest, strict=True)):
+        covariance = self._covariance
+        for i in range(len(covariance)):
+            row, largest = covariance[i], self._largest[i]
             variance = row[i]
             if variance <= largest:
                 continue
-            scale = (largest / variance) ** 0.5
+            scale = math.sqrt(largest / variance)
             row[:] = [entry * scale for entry in row]
-            for other in self._covariance:
+            for other in covariance:
                 other[i] *= scale
+
+
+def _product(left: list[float], right: list[float]) -> float:
+    total = 0.0
+    for i in range(len(left)):
+        total += left[i] * right[i]
+    return total
 
 
 def _diagonal(variances: Sequence[float]) -> list[list[float]]:

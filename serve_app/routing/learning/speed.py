@@ -7,19 +7,19 @@ running level follows the machine when it changes.
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from serve_app.routing.latency import ReplyTime
 from serve_app.routing.learning.errors import Error, ErrorTracker
 from serve_app.routing.learning.least_squares import LeastSquares
 from serve_app.routing.record import record
 
-_MOST_LOG_FACTOR = 2.5
-_FIXED_UNIT_S = 0.1
+_MOST_LOG_FACTOR: Final = 2.5
+_FIXED_UNIT_S: Final = 0.1
 # A decode step's factor is learned at these batch sizes and interpolated in between, so that what
 # a full engine taught is not extrapolated to an idle one.
-_BATCHES = (1.0, 4.0, 16.0, 64.0)
-_LOG_APART = math.log(4.0)
+_BATCHES: Final[tuple[float, ...]] = (1.0, 4.0, 16.0, 64.0)
+_LOG_APART: Final = math.log(4.0)
 
 
 @record
@@ -118,11 +118,11 @@ class SpeedTracker:
         whole_s = time.e2e_s(output_tokens) + shift_s
         error = math.log((e2e_s + shift_s) / whole_s)
         decode = max(0.0, output_tokens - 1.0) * time.step_s / whole_s
-        features = (
+        features = [
             (time.wait_s - time.slot_wait_s + time.prefill_s) / whole_s,
             *[decode * weight for weight in _weights(met.batch)],
             _FIXED_UNIT_S / whole_s,
-        )
+        ]
         present = self.present
         if present.is_drifting:
             self._squares.forget()

@@ -3,7 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from serve_app.routing.learning.histogram import (
     TOKENS,
@@ -13,11 +13,12 @@ from serve_app.routing.learning.histogram import (
 from serve_app.routing.lengths.kinds import ALL, hinted, parent_of, shrinkage_of
 from serve_app.routing.lengths.reply import LengthDistribution
 
-_PRIOR_COUNT = 5.0
-_SPREAD_OF_DEFAULT = 1.0
-_BETWEEN_TIERS = 50.0
-_MOST_KEYS = 512
-_STALE_AFTER, _STALE_AFTER_ABOVE = 16, 64
+_PRIOR_COUNT: Final = 5.0
+_SPREAD_OF_DEFAULT: Final = 1.0
+_BETWEEN_TIERS: Final = 50.0
+_MOST_KEYS: Final = 512
+_STALE_AFTER: Final = 16
+_STALE_AFTER_ABOVE: Final = 64
 
 
 class Counts:

@@ -2,18 +2,19 @@
 
 import math
 from functools import lru_cache
+from typing import Final
 
 from serve_app.routing.learning.histogram import log_normal_shares
 from serve_app.routing.lengths.reply import LengthDistribution, LengthQuery
 
-_SPREAD_OF_HINT = 0.4
-_HINTS_PER_DOUBLING = 4
+_SPREAD_OF_HINT: Final = 0.4
+_HINTS_PER_DOUBLING: Final = 4
 # Counts in place of so many replies like the parent's.
-_SHRINKAGE = 50.0
+_SHRINKAGE: Final = 50.0
 # Where prompts of one length differ much from the rest, 50 replies of the rest would hide it long.
-_SHRINKAGE_OF_NARROW = 2.0
+_SHRINKAGE_OF_NARROW: Final = 2.0
 
-ALL = "all"
+ALL: Final = "all"
 
 
 def keys_of(query: LengthQuery) -> dict[str, str]:

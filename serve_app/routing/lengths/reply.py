@@ -1,16 +1,16 @@
 """One reply's length as a distribution within its limits. Pure data and arithmetic, in tokens."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
 from serve_app.routing.learning.histogram import TOKENS, Shares
 from serve_app.routing.record import record
 
-_TOKENS = np.array(TOKENS)
+_TOKENS: Final = np.array(TOKENS)
 
 
 @record
@@ -29,7 +29,7 @@ class LengthQuery:
     sequences: int = 1
 
 
-SCORED = (0.5, 0.95)
+SCORED: Final[tuple[float, ...]] = (0.5, 0.95)
 """The quantiles that ways to foresee a length are judged by."""
 
 
@@ -106,34 +106,33 @@ class ReplyLength:
                 shares.append(share if self.sequences == 1 else share**self.sequences)
         return shares
 
-    def between(
-        self, more_than: float, at_most: float
-    ) -> tuple[Sequence[float], Sequence[float], float]:
+    def between(self, more_than: float, at_most: float) -> tuple[list[float], list[float], float]:
         """Lengths in tokens and their shares, and the share of all that are shorter.
 
         Whoever would be shorter than `least` is as long as that, longer than `most` likewise.
         """
         least, most = self.least, self.most
         if at_most < least:
-            return (), (), 0.0
+            return [], [], 0.0
         if least >= most:
-            return (most,), (1.0,), 0.0
+            return [most], [1.0], 0.0
         end = bisect_left(TOKENS, min(at_most, most))
         first = min(end, bisect_right(TOKENS, max(more_than, least)))
-        tokens: Sequence[float] = TOKENS[first:end]
-        shares: Sequence[float] = self.distribution.shares[first:end].tolist()
+        tokens = list(TOKENS[first:end])
+        shares: list[float] = self.distribution.shares[first:end].tolist()
         cumulative = self.distribution.cumulative
         shorter = cumulative[first - 1] if first else 0.0
         not_longer = cumulative[end - 1] if end else 0.0
         if self.sequences > 1:
             # All of them must be there: the longest counts.
             longest = [share**self.sequences for share in (shorter, *cumulative[first:end])]
-            shares = tuple(share - below for below, share in pairwise(longest))
+            shares = [share - below for below, share in pairwise(longest)]
             shorter, not_longer = longest[0], longest[-1]
         if at_most >= most:
-            tokens, shares = (*tokens, most), (*shares, 1.0 - not_longer)
+            tokens.append(most)
+            shares.append(1.0 - not_longer)
         if more_than < least:
-            return (least, *tokens), (shorter, *shares), 0.0
+            return [least, *tokens], [shorter, *shares], 0.0
         return tokens, shares, shorter
 
     def capped(self, most: int) -> "ReplyLength":

@@ -1,13 +1,13 @@
 """Which way to foresee reply lengths was best lately, per route, by pinball loss."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from serve_app.routing.lengths.reply import LengthQuery
 
-_GAIN = 0.02
-_BEFORE_CHOICE = 30
-_MOST_KEPT = 512
+_GAIN: Final = 0.02
+_BEFORE_CHOICE: Final = 30
+_MOST_KEPT: Final = 512
 
 
 class Scores:

@@ -6,6 +6,7 @@ The server's dispatcher and the simulator call the same object; neither knows wh
 import math
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
@@ -20,8 +21,8 @@ from serve_app.routing.live.state import TierState
 from serve_app.routing.policy import choose
 from serve_app.routing.types import RoutingRequest, TierView
 
-_FELT_LOSS = 0.1
-_LEAST_S = 1e-6
+_FELT_LOSS: Final = 0.1
+_LEAST_S: Final = 1e-6
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

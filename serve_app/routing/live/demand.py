@@ -2,9 +2,10 @@
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
-_WINDOW_S = 10
-_GAIN = 0.05
+_WINDOW_S: Final = 10
+_GAIN: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)

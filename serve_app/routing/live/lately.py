@@ -1,9 +1,10 @@
 """How busy a tier was lately, and since any moment. `now` is an argument everywhere."""
 
 import math
+from typing import Final
 
-_MEMORY_S = 30.0
-_LEAST_JUDGED_S = 2.0
+_MEMORY_S: Final = 30.0
+_LEAST_JUDGED_S: Final = 2.0
 
 
 class Lately:

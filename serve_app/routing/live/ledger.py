@@ -5,14 +5,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush, nsmallest
+from typing import Final
 
 from serve_app.routing.latency import MetLoad, TierLoad
 from serve_app.routing.live.lately import Lately
 from serve_app.routing.live.others import OtherRouters, Queue
 from serve_app.routing.record import record
 
-_TURNOVER_GAIN = 0.05
-_OVERDUE_SHARE = 0.1
+_TURNOVER_GAIN: Final = 0.05
+_OVERDUE_SHARE: Final = 0.1
 
 
 @record

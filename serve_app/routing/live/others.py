@@ -1,10 +1,11 @@
 """The load that other routers put on a tier, from its replicas' reports. `now` is an argument."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from serve_app.routing.record import record
 
-_LIFETIME_S = 5.0
+_LIFETIME_S: Final = 5.0
 
 
 @record
@@ -15,7 +16,7 @@ class Queue:
     tokens: float = 0.0
 
 
-_NOTHING = Queue()
+_NOTHING: Final = Queue()
 
 
 @record

@@ -6,12 +6,13 @@ dual price of capacity in a fractional knapsack (Dantzig 1957), read off instead
 """
 
 from collections import deque
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-_REMEMBERED = 200
-_UPDATED_EVERY = 10
-_GAIN = 0.02
+_REMEMBERED: Final = 200
+_UPDATED_EVERY: Final = 10
+_GAIN: Final = 0.02
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -2,10 +2,11 @@
 
 from bisect import bisect_left, insort
 from operator import sub
+from typing import Final
 
-_GRACE_S = 3.0
-_KEPT_GAIN = 0.05
-_MOST = 10_000
+_GRACE_S: Final = 3.0
+_KEPT_GAIN: Final = 0.05
+_MOST: Final = 10_000
 
 
 class Promises:

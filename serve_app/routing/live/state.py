@@ -1,7 +1,7 @@
 """All that the router knows of one tier; the only mutable part of routing."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -17,10 +17,10 @@ from serve_app.routing.live.prices import ShadowPrice
 from serve_app.routing.live.promises import Promises
 from serve_app.routing.types import TierView
 
-_TRUSTED_S = 300.0
-_TRUST_HALF_LIFE_S = 600.0
+_TRUSTED_S: Final = 300.0
+_TRUST_HALF_LIFE_S: Final = 600.0
 # vLLM's own default. Too few would order replicas in plenty while the first one starts.
-_ASSUMED_SLOTS = 256
+_ASSUMED_SLOTS: Final = 256
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

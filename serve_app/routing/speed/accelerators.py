@@ -1,6 +1,7 @@
 """Published figures of accelerators. A name in, a row out; pure data, nothing measured but CPU."""
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Accelerator:
     reads_quantized: bool = True
 
 
-_ROWS = (
+_ROWS: Final = (
     Accelerator("A6000", 48, 768, 154.8, "NVIDIA RTX A6000 datasheet", "2021"),
     Accelerator("A10G", 24, 600, 70, "AWS G5; baseten.co, A10 vs A10G", "2023"),
     Accelerator("L4", 24, 300, 121, "NVIDIA L4 datasheet", "2023"),
@@ -36,4 +37,4 @@ _ROWS = (
     # measurement at start-up replaces it. Memory is a placeholder, a CPU tier shares its node's.
     Accelerator("CPU", 8, 10, 0.3, "fitted: SmolLM2-135M, vLLM eager, 2 cores", "2026-11", False),
 )
-ACCELERATORS: dict[str, Accelerator] = {row.name: row for row in _ROWS}
+ACCELERATORS: Final[dict[str, Accelerator]] = {row.name: row for row in _ROWS}

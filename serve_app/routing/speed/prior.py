@@ -7,22 +7,23 @@ and 33 % at worst, prefill by 21 % and 58 %: good enough to tell impossible from
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.speed.accelerators import Accelerator
 
 # Share of the published bandwidth that a decode step's weight reads reach: copies reach 0.9,
 # kernels over many small matrices less.
-MEMORY_EFFICIENCY = 0.8
+MEMORY_EFFICIENCY: Final = 0.8
 # Share of the published FLOPs that prefill reaches: 0.6 on an A100 with TP 2, 0.3 on an H100 with
 # TP 8 in the same measurements; this is their middle.
-COMPUTE_EFFICIENCY = 0.45
+COMPUTE_EFFICIENCY: Final = 0.45
 # Two all-reduces per layer, latency-bound and a tree over the GPUs. The measured engine had no
 # CUDA graphs, so newer ones are faster and the prior errs on the slow side for TP > 1.
-SYNC_S_PER_LAYER_AND_DOUBLING = 120e-6
+SYNC_S_PER_LAYER_AND_DOUBLING: Final = 120e-6
 # A sequence half way through the founding case: 512 prompt tokens and half of 313.
-_CONTEXT_TOKENS = 669
-_KV_BYTES_PER_VALUE = 2
+_CONTEXT_TOKENS: Final = 669
+_KV_BYTES_PER_VALUE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
