@@ -33,7 +33,7 @@ format: venv ## rewrite the code in our style
 	$(BIN)/ruff format .
 
 # By way of a source distribution: compiled in place, it would be found before the sources ever after.
-wheel: | $(BIN)/uv ## dist/*.whl with what decides and what is simulated compiled: a third less time (needs a C compiler)
+wheel: | $(BIN)/uv ## dist/*.whl with what decides and what is simulated compiled: half the time (needs a C compiler)
 	HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/uv build -q --python $(BIN)/python
 
 # Without the hashes: pip-audit wants either all of them or none, and torch's CPU build has none.
