@@ -108,6 +108,7 @@ async def _streamed(request: Request, service: Service, parsed: Parsed, visit: V
     with visit.closing_on_error():
         try:
             record = cast(RequestRecord, await anext(aiter(stream)))
+            headers = _headers(request, record, parsed, visit)
         except BaseException:
             await stream.aclose()
             raise
@@ -119,7 +120,7 @@ async def _streamed(request: Request, service: Service, parsed: Parsed, visit: V
             visit.close(record)
 
     events = with_error_event(cast(AsyncGenerator[bytes, None], stream))
-    return EventStreamResponse(events, _headers(request, record, parsed, visit), ended)
+    return EventStreamResponse(events, headers, ended)
 
 
 def _headers(

@@ -1,13 +1,15 @@
 """A Decision as JSON that a person can read. Decision in, plain dict out."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from serve_app.routing.candidate import Candidate
+from serve_app.routing.candidate import Candidate, Exclusion
 from serve_app.routing.decision import Decision
 
-_WHY_NOT = {
+_WHY_NOT: Mapping[Exclusion, str] = {
     "starting": "no replica is running yet",
     "not-pinned": "another tier was asked for by its id",
+    "adapter": "it has no such adapter",
     "context-window": "prompt and reply do not fit its context window",
     "class-share": "requests of this class already fill their share of it",
     "prompt-rule": "min_prompt_tokens or max_prompt_tokens of its routing block exclude it",

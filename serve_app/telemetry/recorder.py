@@ -21,6 +21,7 @@ from serve_app.telemetry.metrics import Metrics
 from serve_app.telemetry.records import RequestRecord, Verdict
 from serve_app.telemetry.tracing import RequestTrace
 
+log = logging.getLogger("ray.serve.tandem")
 access_log = logging.getLogger("ray.serve.tandem.access")
 
 
@@ -59,6 +60,7 @@ class Recorder:
         record = RequestRecord(ask, trace_headers=ask.trace_headers)
         trace = RequestTrace(self._tracer, record) if self._tracer else None
         self.num_in_flight += 1
+        self._metrics.in_flight(self.num_in_flight)
         try:
             yield record
         except TandemError as error:
@@ -72,7 +74,12 @@ class Recorder:
             raise
         finally:
             self.num_in_flight -= 1
-            self._finish(record, trace)
+            self._metrics.in_flight(self.num_in_flight)
+            try:
+                self._finish(record, trace)
+            except Exception:
+                # What is told of a request must not cost the caller its reply.
+                log.exception("A request that has ended could not be reported.")
 
     def decision(self, decision_id: str) -> dict[str, Any] | None:
         """The explanation and the outcome of an ended request; None when not remembered."""
@@ -96,7 +103,6 @@ class Recorder:
         record.finished_at_s = time.monotonic()
         outcome, verdict = record.outcome(), record.verdict()
         self._metrics.finished(record, verdict)
-        self._metrics.in_flight(self.num_in_flight)
         if record.decision is not None:
             self._remember(record.ask.request_id, record.decision, outcome)
         self._log_decision(record, verdict)

@@ -29,7 +29,12 @@ def http(folder: Path) -> Iterator[httpx.Client]:
     small = a_tier("small", 1.0, SMALL | {"output_tokens": 2})
     small |= {"lora_config": lora, "deployment_config": {"num_replicas": 2}}
     tiers = [small, a_tier("large", 2.0, LARGE | {"output_tokens": 2})]
-    args = {"llm_configs": tiers, "slo_classes": {"chat": {"e2e_ms": 5000}}}
+    args = {
+        "llm_configs": tiers,
+        "slo_classes": {"chat": {"e2e_ms": 5000}},
+        # On, as users have it: each decision is told in words.
+        "telemetry": {"decision_log": True, "decision_log_folder": str(folder.parent / "log")},
+    }
     with serving(args) as address, httpx.Client(base_url=address, timeout=30.0) as client:
         yield client
 

@@ -1,12 +1,17 @@
 """What is reported of a request, however it ends."""
 
 import logging
+from dataclasses import replace
+from typing import cast, get_args
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from serve_app.errors import Saturated
+from serve_app.routing.candidate import Exclusion
+from serve_app.routing.decision import Decision
 from serve_app.routing.policy import choose
+from serve_app.telemetry.explain import why_not
 from serve_app.telemetry.metrics import Metrics
 from serve_app.telemetry.recorder import Recorder
 from serve_app.telemetry.tracing import tracer
@@ -82,3 +87,26 @@ def test_a_trace_joins_the_callers_and_is_passed_on() -> None:
 def test_tracing_is_off_unless_the_environment_asks() -> None:
     assert tracer({}) is None
     assert tracer({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_SDK_DISABLED": "true"}) is None
+
+
+def test_every_reason_to_leave_a_tier_out_can_be_told() -> None:
+    views = (a_view(), a_large_view())
+    for excluded in get_args(Exclusion):
+        decision = choose(a_request(), views, objective="best_quality_within_slo")
+        candidates = [replace(c, excluded=excluded) for c in decision.candidates]
+        assert all(why_not(c, replace(decision, selected=None)) for c in candidates)
+
+
+def test_a_report_that_fails_costs_nobody_the_reply(caplog: pytest.LogCaptureFixture) -> None:
+    recorder, metrics = a_recorder()
+    with recorder.request(an_ask()) as record:
+        record.decision = cast(Decision, "no decision")
+    assert "could not be reported" in caplog.text
+    assert recorder.num_in_flight == 0
+    assert metrics.seen[-1][:2] == ("tandem_in_flight", 0)
+
+
+def test_who_is_under_way_is_told_at_once() -> None:
+    recorder, metrics = a_recorder()
+    with recorder.request(an_ask()):
+        assert metrics.seen[-1][:2] == ("tandem_in_flight", 1)
