@@ -20,7 +20,9 @@ _AUTO = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """pinned_tier: None lets the router choose, among `tiers` where only some have the adapter."""
+    """pinned_tier: None lets the router choose. tiers: those that may answer, where only some have
+    the adapter.
+    """
 
     pinned_tier: str | None = None
     slo_class: str | None = None
@@ -46,7 +48,9 @@ def read_model_name(name: Any, config: AppConfig) -> Named:
         return Named(None, slo_class, adapter or None, _having(adapter, config.llm_configs))
     tier, _, adapter = name.rpartition(":")
     if tier in tiers and tiers[tier].lora_config is not None and is_adapter_name(adapter):
-        return Named(pinned_tier=tier, adapter=adapter)
+        # The tier will say whether it has it; another one that a fallback names must have it too.
+        having = {spec.model_id for spec in config.llm_configs if _may_have(spec, adapter)}
+        return Named(pinned_tier=tier, adapter=adapter, tiers=frozenset({tier} | having))
     raise _unknown(name, config)
 
 

@@ -26,7 +26,7 @@ def a_config(folder: Path | str) -> AppConfig:
     ("auto", Named()),
     ("auto:chat", Named(slo_class="chat")),
     ("large", Named(pinned_tier="large")),
-    ("small:support", Named(pinned_tier="small", adapter="support")),
+    ("small:support", Named("small", None, "support", frozenset({"small"}))),
     ("auto+support", Named(adapter="support", tiers=frozenset({"small"}))),
     ("auto:chat+support", Named(None, "chat", "support", frozenset({"small"}))),
 ])  # fmt: skip

@@ -168,6 +168,14 @@ async def test_a_pinned_request_follows_the_fallbacks_that_are_listed() -> None:
     assert (record.tier, record.reason) == ("small", "fallback-error")
 
 
+async def test_an_adapters_request_is_not_sent_to_a_fallback_without_the_adapter() -> None:
+    router = Router(large=CountingTier(a_failure()), fallbacks=[{"large": ["small"]}])
+    ask = an_ask(pinned_tier="large", adapter="support", tiers=frozenset({"large"}))
+    _, record = await router.dispatcher.complete(ask)
+    assert (record.tier, record.attempts) == ("large", 2)
+    assert not router.tiers["small"].calls
+
+
 async def test_a_prompt_too_long_for_its_tier_follows_the_context_window_fallbacks() -> None:
     body = {"messages": [{"role": "user", "content": "word " * 5000}]}
     ask = an_ask(pinned_tier="small", body=body)
