@@ -67,9 +67,11 @@ class Readiness:
         return {tier: self._status(tier) for tier in self._states}
 
     def _status(self, tier: str) -> str:
-        if not self._states[tier].is_ready:
+        # Of a tier that comes back from nothing, the engine is known again once it has answered.
+        facts = self.facts.get(tier)
+        if facts is None or not self._states[tier].is_ready:
             return "starting"
-        return "measuring" if self.facts[tier]["profile"] is None else "ready"
+        return "measuring" if facts["profile"] is None else "ready"
 
     async def meet(self) -> None:
         """Asks the tiers that run already what they are; to be awaited before the first request.

@@ -27,11 +27,12 @@ async def tokenize(request: Request) -> Response:
         if not isinstance(tier, str) or tier not in service.states:
             tier = next(iter(service.states))
         counter = service.readiness.counters.get(tier)
-        if counter is None:
+        facts = service.readiness.facts.get(tier)
+        if counter is None or facts is None:
             raise Unavailable(f"Tier {tier!r} is still starting. Retry when /readyz answers 200.")
         # In a thread: a prompt of megabytes must not hold up everybody else.
         tokens = await asyncio.to_thread(_tokens, counter, body, service.config.input)
-        context = service.readiness.facts[tier]["context_tokens"]
+        context = facts["context_tokens"]
         return JsonResponse(
             {"count": len(tokens), "max_model_len": context, "tokens": tokens, "model": tier}
         )

@@ -6,6 +6,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from deployments.messages import TierFacts
+from serve_app.errors import Unavailable
 from serve_app.ray_serve.readiness import Readiness
 from serve_app.routing.live.facts import TierSettings
 from serve_app.routing.live.state import TierState
@@ -23,9 +24,12 @@ class TierInMemory:
     def __init__(self, name: str, calls: list[str]) -> None:
         self._name = name
         self._calls = calls
+        self.is_silent = False
 
     async def describe(self) -> TierFacts:
         self._calls.append(f"describe {self._name}")
+        if self.is_silent:
+            raise Unavailable("gone")
         return _facts(None)
 
     async def measure(self) -> TierFacts:
@@ -54,8 +58,8 @@ class Bench:
             )
             for name in names
         }
-        tiers = {name: TierInMemory(name, self.calls) for name in names}
-        self.readiness = Readiness(tiers, states, self._count, may_sleep)
+        self.tiers = {name: TierInMemory(name, self.calls) for name in names}
+        self.readiness = Readiness(self.tiers, states, self._count, may_sleep)
 
     async def _count(self) -> dict[str, int]:
         if self.is_controller_away:
@@ -123,5 +127,21 @@ async def test_a_tier_of_which_nothing_is_said_runs_on() -> None:
     bench.replicas = {"small": 1, "large": 1}
     await bench.readiness.refresh()
     bench.replicas = {}
+    await bench.readiness.refresh()
+    assert bench.readiness.is_ready
+
+
+async def test_a_tier_that_comes_back_and_does_not_answer_yet_is_starting() -> None:
+    # Given a tier that was ready and has lost all its replicas
+    bench = Bench()
+    for bench.replicas in ({"small": 1, "large": 1}, {"small": 1, "large": 0}):
+        await bench.readiness.refresh()
+    # When a new one is counted that does not say what it is
+    bench.replicas, bench.tiers["large"].is_silent = {"small": 1, "large": 1}, True
+    await bench.readiness.refresh()
+    # Then the tier is no more than starting, until it does
+    assert bench.readiness.tiers() == {"small": "ready", "large": "starting"}
+    assert not bench.readiness.is_ready
+    bench.tiers["large"].is_silent = False
     await bench.readiness.refresh()
     assert bench.readiness.is_ready
