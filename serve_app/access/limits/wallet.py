@@ -116,12 +116,14 @@ class Wallet:
 
     @property
     def is_quiet(self) -> bool:
-        """Nothing to tell and nothing held: need not be renewed."""
+        """Nothing to tell, held or to be heard: need not be renewed."""
         return not (
             self.running or self.slots or self.requests.kept or self.tokens.kept
             or self.requests.spent or self.tokens.spent or self.refunds
             or self.usd or self.usd_told
             or self.slots_needed or self.requests.need or self.tokens.need
+            # Only the counters say when another month has begun.
+            or self.is_budget_spent
         )  # fmt: skip
 
     @property
