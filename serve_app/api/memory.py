@@ -54,7 +54,8 @@ class Memory:
             self._all_lengths.restore(kept["all_lengths"])
         except (ValueError, KeyError, TypeError) as err:
             log.warning("Learned reply lengths could not be restored: %r", err)
-        for tier, snapshot in dict(kept["tiers"]).items():
+        tiers = kept.get("tiers")
+        for tier, snapshot in tiers.items() if isinstance(tiers, dict) else ():
             if tier in self._states and isinstance(snapshot, dict):
                 self._states[tier].restore(snapshot)
 

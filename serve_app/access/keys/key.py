@@ -66,6 +66,9 @@ def read_keys(data: bytes) -> tuple[Key, ...]:
         document = yaml.safe_load(data)
     except (yaml.YAMLError, UnicodeDecodeError) as err:
         raise KeysInvalid("The keys file is not YAML; `tandem keys create` writes one.") from err
+    except ValueError as err:
+        # Of a date that no calendar has, PyYAML says no more than this.
+        raise KeysInvalid(f"The keys file holds a value that YAML cannot read: {err}.") from err
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise KeysInvalid("The keys file must be a mapping with a list `keys`.")

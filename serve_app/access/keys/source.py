@@ -84,7 +84,11 @@ class Keys:
         """Looks for changes until cancelled. What cannot be read leaves the last keys in force."""
         while True:
             await asyncio.sleep(self._every_s)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:
+                # A defect must not end this loop: keys that were revoked would be good for ever.
+                log.exception("The API keys could not be read again; trying again.")
 
     async def refresh(self) -> None:
         try:

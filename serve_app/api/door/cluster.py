@@ -1,12 +1,15 @@
 """What the door asks of Ray: which machines are ours, where we listen, the metrics page."""
 
 import asyncio
+import logging
 
 import httpx
 import ray
 from ray.serve.context import _get_global_client
 
 from serve_app.errors import Unavailable
+
+log = logging.getLogger("ray.serve.tandem")
 
 _REFRESH_S = 10.0
 _METRICS_TIMEOUT_S = 5.0
@@ -25,7 +28,11 @@ class Neighbours:
         """Follows machines that come and go, until cancelled."""
         while True:
             await asyncio.sleep(_REFRESH_S)
-            self._addresses = await asyncio.to_thread(_addresses)
+            try:
+                self._addresses = await asyncio.to_thread(_addresses)
+            except Exception:
+                # Ray's head may be restarting; machines that join later must still get in.
+                log.exception("The cluster's machines could not be listed; trying again.")
 
 
 def listening_host() -> str | None:

@@ -1,5 +1,7 @@
 """Keys: made, written, read, recognised; never shown."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,6 +101,7 @@ def test_two_keys_of_one_secret_have_different_hashes() -> None:
     ("data", "reason"),
     [
         (b"\xff\xfe\x00", "not YAML"),
+        (b"keys: [{id: abcd, revoked: 2026-02-30}]", "YAML cannot read: day"),
         (b"[1]", "list `keys`"),
         (b"keys: [{id: abcd}]", r"keys\.0\.hash"),
         (b"keys: [{id: abcd, hash: md5:1}]", "blake2b"),
@@ -121,7 +124,7 @@ async def test_a_key_revoked_in_the_file_is_void_after_the_next_look() -> None:
         keys.ring.find(f"Bearer {token}")
 
 
-@pytest.mark.parametrize("broken", [b"keys: 3", None])
+@pytest.mark.parametrize("broken", [b"keys: 3", None, b"keys: [{revoked: 2026-02-30}]"])
 async def test_a_file_that_breaks_leaves_the_last_keys_in_force(broken: bytes | None) -> None:
     key, token = a_key()
     place = Place(key)
@@ -182,3 +185,27 @@ async def test_a_file_that_breaks_twice_is_logged_twice(caplog: pytest.LogCaptur
             place.data = data
             await keys.refresh()
     assert sum("could not be read again" in record.message for record in caplog.records) == 2
+
+
+async def test_a_look_that_fails_in_a_new_way_is_not_the_last() -> None:
+    # Given a place that fails once as nobody foresaw
+    key, _ = a_key()
+    place = Place(key)
+    keys = Keys(place, "keys.yaml", every_s=0.01)
+    keys.load()
+    unforeseen = [RuntimeError("unforeseen")]
+    found = place.load
+
+    def load() -> bytes | None:
+        if unforeseen:
+            raise unforeseen.pop()
+        return found()
+
+    place.load = load  # type: ignore[method-assign]
+    place.data = written_keys((key.model_copy(update={"revoked": "now"}),))
+    # When it is watched, then what changed is noticed all the same
+    watching = asyncio.create_task(keys.watch())
+    async with asyncio.timeout(10.0):
+        while len(keys.ring):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    watching.cancel()
