@@ -8,7 +8,6 @@ from ray import serve
 from ray.serve.deployment import Application
 
 from deployments.deployment import deployment_name, tier_deployment
-from deployments.local_models import tandem_home
 from deployments.spec import TierSpec
 from serve_app.access.binding import refusal
 from serve_app.access.counters import Counters
@@ -81,14 +80,13 @@ def require_keys(config: AppConfig) -> None:
 
 def _counters(config: AppConfig) -> Application:
     """One replica: what all routers together admit is counted in one place."""
-    spend = config.auth.spend or str(tandem_home() / "spend" / "tandem.json")
     options = {
         "name": "counters",
         "max_ongoing_requests": _MAX_ONGOING_REQUESTS,
         "ray_actor_options": {"num_cpus": 0},
         "logging_config": {"enable_access_log": False},
     }
-    return serve.deployment(Counters, **options).bind(spend)
+    return serve.deployment(Counters, **options).bind(config.auth.spend)
 
 
 def require_resources(config: AppConfig) -> None:

@@ -23,7 +23,7 @@ class AuthConfig(Strict):
     spend: str | None = Field(
         None,
         description="Where each key's spending of the month is kept: a file or `s3://bucket/key`; "
-        "`spend/tandem.json` in $TANDEM_HOME (~/.cache/tandem) when left out.",
+        "`spend/APPLICATION.json` in $TANDEM_HOME (~/.cache/tandem) when left out.",
     )
     open_to_everyone: bool = Field(
         False,

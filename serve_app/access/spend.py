@@ -24,8 +24,8 @@ class MonthlySpend:
     def dump(self) -> bytes:
         return json.dumps({"month": self._month, "usd": dict(self._usd)}).encode()
 
-    def restore(self, data: bytes) -> None:
-        """Takes up what `dump` made.
+    def restore(self, data: bytes, today: date) -> None:
+        """Adds what `dump` made to what came since, if it was this month.
 
         Raises:
             ValueError: the bytes are something else.
@@ -35,7 +35,10 @@ class MonthlySpend:
             month, usd = str(kept["month"]), {str(k): float(v) for k, v in kept["usd"].items()}
         except (KeyError, TypeError, AttributeError) as err:
             raise ValueError("not a record of spending") from err
-        self._month, self._usd = month, defaultdict(float, usd)
+        self._turn(today)
+        if month == self._month:
+            for key_id, amount in usd.items():
+                self._usd[key_id] += amount
 
     def _turn(self, today: date) -> None:
         month = f"{today:%Y-%m}"

@@ -1,7 +1,7 @@
 """Limits that several routers share: never more than the limit, nearly all of it, few calls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, date, datetime
 
@@ -9,13 +9,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_app.access.kept_spend import take_up
 from serve_app.access.keys.key import Key
 from serve_app.access.limits.limiter import Limiter
 from serve_app.access.limits.permit import Permit
 from serve_app.access.limits.window import SlidingWindow
 from serve_app.access.spend import MonthlySpend, until_next_month_s
 from serve_app.errors import InvalidRequest, QuotaExceeded, RateLimited
+from serve_app.storage.types import StorageFailed
 from tests.unit.access.builders import SharedCounters, a_key
+
+
+class Place:
+    """Holds what was kept, and may not answer."""
+
+    def __init__(self, data: bytes | None) -> None:
+        self._data = data
+        self.is_away = False
+
+    def load(self) -> bytes | None:
+        if self.is_away:
+            raise StorageFailed("s3://b/spend.json", "read", "no answer", "Try again.")
+        return self._data
+
+    def save(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def change(self, changed: Callable[[bytes | None], bytes]) -> None:
+        raise NotImplementedError
 
 
 @asynccontextmanager
@@ -223,11 +244,32 @@ def test_a_month_begins_at_nothing() -> None:
     spend.add("k", 3.0, date(2026, 11, 30))
     kept = spend.dump()
     assert spend.spent("k", date(2026, 12, 1)) == 0.0
-    spend.restore(kept)
-    assert spend.spent("k", date(2026, 11, 30)) == 3.0
+    spend.restore(kept, date(2026, 12, 1))
+    assert spend.spent("k", date(2026, 12, 1)) == 0.0
     assert until_next_month_s(datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == 60.0
     with pytest.raises(ValueError):
-        spend.restore(b"[]")
+        spend.restore(b"[]", date(2026, 12, 1))
+
+
+async def test_spending_that_cannot_be_read_at_first_is_added_when_it_can() -> None:
+    # Given what was kept of this month, at a place that does not answer
+    kept, spend, today = MonthlySpend(), MonthlySpend(), datetime.now(UTC).date()
+    kept.add("k", 3.0, today)
+    place = Place(kept.dump())
+    place.is_away = True
+    # When something is spent meanwhile
+    assert not await take_up(spend, place)
+    spend.add("k", 0.5, today)
+    # Then nothing of either is lost
+    place.is_away = False
+    assert await take_up(spend, place)
+    assert spend.spent("k", today) == 3.5
+
+
+async def test_a_damaged_record_of_spending_is_given_up() -> None:
+    spend = MonthlySpend()
+    assert await take_up(spend, Place(b"[]"))
+    assert await take_up(spend, Place(None))
 
 
 async def test_what_was_told_in_vain_is_charged_once() -> None:
@@ -256,3 +298,23 @@ async def test_no_spending_is_too_small_to_be_shown() -> None:
     (await router.admit(key, 1)).settle(1, usd=2.8e-8)
     await router._round()
     assert counters.books.usage(counters.now)[key.id]["usd_this_month"] == 2.8e-8
+
+
+async def test_a_spent_budget_is_there_again_in_the_next_month() -> None:
+    # Given a key that has spent its month, and is not heard of for a while
+    counters = SharedCounters()
+    router = counters.router("a")
+    key, _ = a_key(usd_per_month=1.0)
+    async with running(router):
+        (await router.admit(key, 1)).settle(1, usd=1.5)
+        with pytest.raises(QuotaExceeded):
+            await router.admit(key, 1)
+        counters.now += 10.0
+        await asyncio.sleep(1.1)
+        with pytest.raises(QuotaExceeded):
+            await router.admit(key, 1)
+        # When another month begins
+        counters.today = date(2026, 12, 1)
+        await asyncio.sleep(1.1)
+        # Then it may spend again
+        assert await admitted(router, key)
