@@ -65,7 +65,8 @@ def create(
     except ValidationError as err:
         first = err.errors(include_input=False)[0]
         raise _failed(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    _change(file, lambda found: (*found, key))
+    # Once, also where S3 had saved it and lost the answer, and it is saved again.
+    _change(file, lambda found: (*(other for other in found if other.id != key.id), key))
     # Alone on its line and on standard output, so that a script can take it.
     print(whole_key(key.id, secret))
     Console(stderr=True, highlight=False).print(

@@ -1,5 +1,6 @@
 """What the configuration refuses: strangers without keys, weights that hold code."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,22 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) ->
     assert read_keys(file.read_bytes())[0].is_revoked
     unknown = CliRunner().invoke(tandem, ["keys", "revoke", "nobody", "--file", str(file)])
     assert unknown.exit_code == 1
+
+
+def test_a_key_whose_first_saving_was_not_answered_is_there_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given S3, which saved the key, lost its answer, and is asked again
+    saved: list[bytes] = []
+
+    class Forgetful:
+        def change(self, changed: Callable[[bytes | None], bytes]) -> None:
+            saved.append(changed(None))
+            saved.append(changed(saved[0]))
+
+    monkeypatch.setattr("serve_app.commands.keys.open_storage", lambda file: Forgetful())
+    CliRunner().invoke(tandem, ["keys", "create", "--file", "s3://bucket/keys.yaml"])
+    assert len(read_keys(saved[-1])) == 1
 
 
 def test_haproxy_takes_as_many_connections_as_files_allow() -> None:
