@@ -43,7 +43,10 @@ class PromptLengths:
 
 
 def _text_size(ask: Ask) -> int:
+    """Roughly, in characters or token ids: of all prompts, or of all that a template renders."""
     prompt = ask.body.get("prompt")
-    if isinstance(prompt, str | list):
+    if isinstance(prompt, str):
         return len(prompt)
-    return sum(len(str(message.get("content", ""))) for message in ask.body["messages"])
+    if isinstance(prompt, list):
+        return sum(len(one) if isinstance(one, str | list) else 1 for one in prompt)
+    return len(str(ask.body["messages"])) + len(str(ask.body.get("tools", "")))
