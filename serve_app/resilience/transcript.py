@@ -72,7 +72,7 @@ class Transcript:
         body = self.ask.body
         if self._has_unknown_parts or self.ask.sequences > 1:
             return False
-        if any(body.get(name) for name in _UNCONTINUABLE):
+        if any(_is_asked(body.get(name)) for name in _UNCONTINUABLE):
             return False
         kind = (body.get("response_format") or {"type": "text"}).get("type")
         return kind == "text" and (
@@ -123,6 +123,11 @@ class Transcript:
             )
             self._text.append(delta.get("content") or choice.get("text") or "")
             self._finish_reason = choice.get("finish_reason") or self._finish_reason
+
+
+def _is_asked(value: Any) -> bool:
+    """`logprobs: 0` asks for the chosen tokens' own."""
+    return bool(value) or (isinstance(value, int) and value is not False)
 
 
 def _with_text(endpoint: Endpoint, body: dict[str, Any], said: str) -> dict[str, Any]:
