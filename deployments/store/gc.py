@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable
 
-from deployments.store.manifest import MANIFEST, PIECES
-from deployments.store.places.types import Place
+from deployments.store.manifest import MANIFEST, PIECES, Manifest
+from deployments.store.places.types import Place, StoreFailed
 from deployments.store.transfer.push import published_manifest
 from deployments.store.verify import not_published
 
@@ -27,13 +27,28 @@ def garbage(place: Place, older_than_s: float) -> dict[str, int]:
         raise not_published(place)
     if manifest is not None and ages_s.get(MANIFEST, 0.0) < older_than_s:
         return {}
-    named = {piece.key for piece in manifest.pieces} if manifest else set()
+    needed = _needed(manifest)
     return {
-        key: sizes.get(key, 0) for key in pieces if key not in named and ages_s[key] >= older_than_s
+        key: sizes.get(key, 0)
+        for key in pieces
+        if key not in needed and ages_s[key] >= older_than_s
     }
 
 
 def collect(place: Place, keys: Iterable[str], older_than_s: float) -> int:
-    """Deletes what was found and ends unfinished uploads; how many of those there were."""
-    place.delete(list(keys))
+    """Deletes what was found and ends unfinished uploads; how many of those there were.
+
+    Raises:
+        StoreFailed: the place refuses, or a model was published meanwhile that needs some of it.
+    """
+    found = set(keys)
+    place.delete(sorted(found - _needed(published_manifest(place))))
+    # A push lists what is there again when it has published; what it saw too early is told here.
+    if lost := (found & _needed(published_manifest(place))) - place.sizes().keys():
+        reason = f"the model that was published meanwhile needs {len(lost)} of the deleted pieces"
+        raise StoreFailed(place.uri, "kept whole", reason, "Push that model again.")
     return place.abort_unfinished(older_than_s)
+
+
+def _needed(manifest: Manifest | None) -> frozenset[str]:
+    return manifest.keys if manifest else frozenset()

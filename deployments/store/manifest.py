@@ -68,6 +68,11 @@ class Manifest:
     def pieces(self) -> list[Piece]:
         return [piece for file in self.files for piece in file.pieces]
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """The objects that its pieces are in."""
+        return frozenset(piece.key for piece in self.pieces)
+
     def to_json(self) -> bytes:
         files = {
             file.name: {

@@ -1,9 +1,10 @@
 """Models in a folder, such as a disk that all nodes mount."""
 
+import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
@@ -50,7 +51,10 @@ class FolderPlace:
     def upload(self, run: Run, key: str, on_bytes: OnBytes) -> None:
         with self._failing("written"), run.file.open("rb") as source, self._whole(key) as target:
             source.seek(run.offset)
-            self._copy(source, target, run.num_bytes, on_bytes)
+            digest = hashlib.sha256()
+            self._copy(source, target, run.num_bytes, on_bytes, digest.update)
+            if digest.hexdigest() != run.sha256:
+                raise OSError(f"{run.file.name} changed meanwhile")
 
     def download(self, key: str, num_bytes: int, target: BinaryIO, on_bytes: OnBytes) -> None:
         path = self._folder / key
@@ -110,7 +114,14 @@ class FolderPlace:
                 os.unlink(temporary)
             raise
 
-    def _copy(self, source: BinaryIO, target: BinaryIO, num_bytes: int, on_bytes: OnBytes) -> None:
+    def _copy(
+        self,
+        source: BinaryIO,
+        target: BinaryIO,
+        num_bytes: int,
+        on_bytes: OnBytes,
+        on_block: Callable[[bytes], None] | None = None,
+    ) -> None:
         left, is_cancelled = num_bytes, self._is_cancelled
         while left > 0:
             if is_cancelled.is_set():
@@ -119,6 +130,8 @@ class FolderPlace:
             if not block:
                 raise OSError(f"the file ended {left:,} bytes early: it changed meanwhile")
             target.write(block)
+            if on_block is not None:
+                on_block(block)
             on_bytes(len(block))
             left -= len(block)
 

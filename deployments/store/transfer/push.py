@@ -53,17 +53,25 @@ def push(
     there = {} if is_overwriting else place.sizes()
     on_bytes = start_phase("sending", sum(size for size, _ in before.values()))
     sending = _Sending(model, place, there, on_bytes)
-    # Each piece is sent as soon as its sum is known.
-    with Parallel(sending.store, place.cancel) as running:
-        manifest = make_manifest(model, piece_bytes, running.begin)
+    try:
+        # Each piece is sent as soon as its sum is known.
+        with Parallel(sending.store, place.cancel) as running:
+            manifest = make_manifest(model, piece_bytes, running.begin)
+    except StoreFailed as err:
+        # The place has refused bytes that are not those of the sum.
+        if changed := _changed(model, before):
+            raise _changed_meanwhile(model, changed) from err
+        raise
     if changed := _changed(model, before):
-        # Who may not delete loses nothing: S3 has refused wrong bytes by itself.
+        # Who may not do this loses nothing where the place refuses wrong bytes, as nearly all do.
         with suppress(StoreFailed):
-            place.delete(sending.keys_of(manifest, changed))
+            place.delete(sending.doubtful(manifest, changed, published_manifest(place)))
         raise _changed_meanwhile(model, changed)
     sending.repair(manifest)
     if manifest != published:
         place.write(MANIFEST, manifest.to_json())
+        # Garbage collection may have gone by the manifest before.
+        sending.repair(manifest)
     return Pushed(manifest, sending.num_bytes)
 
 
@@ -97,9 +105,16 @@ class _Sending:
         lost = {piece.key: piece for piece in manifest.pieces if piece.key not in there}
         run_all(lambda piece: self._upload(piece, _uncounted), lost.values(), self._place.cancel)
 
-    def keys_of(self, manifest: Manifest, files: set[str]) -> list[str]:
-        """What was sent of these files, under names that their bytes may not have deserved."""
-        return [p.key for p in manifest.pieces if p.file in files and p.key in self._begun]
+    def doubtful(
+        self, manifest: Manifest, files: set[str], published: Manifest | None
+    ) -> list[str]:
+        """What was sent of these files, under names that their bytes may not have deserved.
+
+        Not what a published model needs: those names were good before, or another push's.
+        """
+        needed = published.keys if published else frozenset()
+        sent = {piece.key for piece in manifest.pieces if piece.file in files} & self._begun
+        return sorted(sent - needed)
 
     def _begin(self, piece: Piece) -> bool:
         """Whether no other thread sends the same bytes already."""

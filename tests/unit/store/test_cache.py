@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from deployments.store.gc import collect, garbage
+from deployments.store.manifest import MANIFEST
 from deployments.store.node.cache import Cache, Held, node_cache
 from deployments.store.places.folder import FolderPlace
 from deployments.store.places.types import StoreFailed
@@ -210,3 +211,39 @@ def test_what_a_killed_push_left_half_written_is_removed(tmp_path: Path) -> None
 
     assert collect(place, [], older_than_s=-1) == 1
     assert not half.exists()
+
+
+def test_a_rollback_during_garbage_collection_loses_nothing(tmp_path: Path) -> None:
+    # Given garbage of a version that was replaced
+    place, model = FolderPlace(tmp_path / "place"), a_model(tmp_path / "model")
+    published(model, place)
+    before = (model / "config.json").read_bytes()
+    (model / "config.json").write_text("{}")
+    published(model, place)
+    found = garbage(place, older_than_s=0)
+    # When that version is published again before it is deleted
+    (model / "config.json").write_bytes(before)
+    published(model, place)
+    collect(place, found, older_than_s=3600)
+    # Then it is whole
+    assert verify_place(place, unseen) == []
+
+
+def test_a_rollback_that_garbage_collection_did_not_see_in_time_is_told(tmp_path: Path) -> None:
+    # Given a version that is published again just while what it needs is deleted
+    place, model = FolderPlace(tmp_path / "place"), a_model(tmp_path / "model")
+    published(model, place)
+    manifest = place.read(MANIFEST)
+    assert manifest is not None
+    (model / "config.json").write_text("{}")
+    published(model, place)
+
+    class LatePlace(FolderPlace):
+        def delete(self, keys: list[str]) -> None:
+            super().delete(keys)
+            self.write(MANIFEST, manifest)
+
+    late = LatePlace(tmp_path / "place")
+    # When it is collected, then whoever did so hears what to do
+    with pytest.raises(StoreFailed, match="Push that model again"):
+        collect(late, garbage(late, older_than_s=0), older_than_s=3600)

@@ -9,7 +9,7 @@ import pytest
 from deployments.store.gc import garbage
 from deployments.store.manifest import MANIFEST, Manifest
 from deployments.store.places.folder import FolderPlace
-from deployments.store.places.types import StoreFailed
+from deployments.store.places.types import Run, StoreFailed
 from deployments.store.transfer.pull import is_whole, part_folder, pull_folder
 from deployments.store.transfer.push import published_manifest, push
 from deployments.store.verify import verify_folder, verify_place
@@ -376,3 +376,29 @@ def test_a_model_that_is_only_cut_otherwise_is_not_pulled_again(
 
 def key_of(manifest: Manifest, name: str) -> str:
     return next(piece.key for piece in manifest.pieces if piece.name == name)
+
+
+def test_a_push_that_is_given_up_spares_what_the_published_model_needs(
+    model: Path, tmp_path: Path
+) -> None:
+    # Given a published model that is pushed anew, and a file that is written meanwhile
+    place = FolderPlace(tmp_path / "place")
+    published(model, place)
+
+    class TouchingPlace(FolderPlace):
+        def upload(self, *arguments: Any) -> None:
+            super().upload(*arguments)
+            (model / "weights.bin").touch()
+
+    # When it is given up, then readers still get the model
+    with pytest.raises(StoreFailed, match=r"weights\.bin changed meanwhile"):
+        push_in_pieces(model, TouchingPlace(tmp_path / "place"), is_overwriting=True)
+    assert verify_place(place, unseen) == []
+
+
+def test_a_folder_takes_no_bytes_that_are_not_those_of_the_sum(model: Path, tmp_path: Path) -> None:
+    run = Run(model / "weights.bin", 0, 1000, "0" * 64)
+    place = FolderPlace(tmp_path / "place")
+    with pytest.raises(StoreFailed, match=r"weights\.bin changed meanwhile"):
+        place.upload(run, ".pieces/x", lambda num_bytes: None)
+    assert place.sizes() == {}
