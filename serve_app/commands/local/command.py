@@ -36,8 +36,9 @@ def up(
         file = derive(read_serve_file(config), is_fake=fake, port=port)
         prepare(file.embedded_models, say)
         with one_at_a_time(run_dir):
-            instance = running(run_dir, file) or launch(run_dir, file, say)
-        watch(instance, run_dir, say, patience_s)
+            found = running(run_dir, file)
+            instance = found or launch(run_dir, file, say)
+        watch(instance, run_dir, say, patience_s, is_ours=found is None)
     except (ValueError, OSError, ScriptFailed) as err:
         raise fail(str(err)) from err
     console.print(summary(instance, file, time.monotonic() - begun), markup=False)
@@ -56,15 +57,19 @@ def down() -> None:
 
 
 def running(run_dir: Path, file: ServeFile) -> Instance | None:
-    """The instance that already serves at the file's address.
+    """The instance that already serves the file.
 
     Raises:
-        ValueError: when the address is taken, or an instance runs at another one.
+        ValueError: when its address is taken, or an instance serves something else.
     """
     instance = find(run_dir)
     if instance is not None and instance.is_alive:
-        if instance.port != file.port:
-            raise ValueError(f"already serving at {instance.address}; `tandem down` stops it")
+        derived = run_dir / "serve.yaml"
+        if not derived.is_file() or derived.read_text() != _as_text(file):
+            raise ValueError(
+                f"already serving another file, or this one as it was before, at "
+                f"{instance.address}; `tandem down` stops it"
+            )
         console.print(f"already running at {instance.address}")
         return instance
     if instance is not None:
@@ -81,21 +86,26 @@ def running(run_dir: Path, file: ServeFile) -> Instance | None:
 def launch(run_dir: Path, file: ServeFile, say: Say) -> Instance:
     """Writes the derived file and starts it."""
     derived = run_dir / "serve.yaml"
-    derived.write_text(yaml.safe_dump(file.content, sort_keys=False))
+    derived.write_text(_as_text(file))
     say(f"starting Ray Serve; its log is {log_file(run_dir)}")
     offline = {"HF_HUB_OFFLINE": "1"} if file.is_offline else {}
     return start(run_dir, derived, file.host, file.port, offline)
 
 
-def watch(instance: Instance, run_dir: Path, say: Say, patience_s: float) -> None:
-    """Waits until it is ready; ends it when that fails or the user gives up."""
+def watch(instance: Instance, run_dir: Path, say: Say, patience_s: float, *, is_ours: bool) -> None:
+    """Waits until it is ready; when that fails or the user gives up, ends what is ours."""
     try:
         with console.status("waiting for the engines"):
             wait_until_ready(instance, log_file(run_dir), say, patience_s)
     except (StartFailed, KeyboardInterrupt) as err:
         lines = last_lines(log_file(run_dir))
-        end(instance, run_dir)
+        if is_ours:
+            end(instance, run_dir)
         raise fail(f"{lines}\n\n{str(err) or 'interrupted'}") from err
+
+
+def _as_text(file: ServeFile) -> str:
+    return yaml.safe_dump(file.content, sort_keys=False)
 
 
 def end(instance: Instance, run_dir: Path) -> None:
