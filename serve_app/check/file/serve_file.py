@@ -27,6 +27,10 @@ from serve_app.check.tier.levers import lever_remarks
 from serve_app.config import AppConfig, read_tier_file
 
 IMPORT_PATH = "serve_app.app:build"
+_UNSIZED = (
+    "memory, speed and room on a cluster are judged of the first Tandem application only; check "
+    "this one in a file of its own as well"
+)
 
 
 class Libraries(Protocol):
@@ -41,7 +45,9 @@ class Libraries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """What was found. config: the parsed `args`, None when they have errors; args_path: theirs."""
+    """What was found. config: the parsed `args` of the first application that Tandem builds, None
+    when they have errors; args_path: theirs.
+    """
 
     findings: tuple[Finding, ...]
     document: Document
@@ -64,18 +70,21 @@ def check_text(text: str | bytes, libraries: Libraries) -> CheckedFile:
         *unknown_keys(document, document.data, _file_keys(libraries), ()),
         *(document.at(p.path, p.message) for p in libraries.serve_file_problems(document.data)),
     ]
-    index = our_application(document.data)
-    if index is None:
+    paths: list[Path] = [("applications", i, "args") for i in our_applications(document.data)]
+    if not paths:
         findings.append(_no_application(document))
         return CheckedFile(tuple(findings), document)
-    path: Path = ("applications", index, "args")
-    args = document.data["applications"][index].get("args") or {}
-    args_findings, config = _check_args(document, args, path, libraries)
-    findings += args_findings
-    if config is not None:
-        findings += _check_binding(document, config)
-        findings += _check_tiers(document, config, path, libraries)
-    return CheckedFile(tuple(_once(findings)), document, config, path)
+    configs = []
+    for path in paths:
+        args = document.data["applications"][path[1]].get("args") or {}
+        args_findings, config = _check_args(document, args, path, libraries)
+        findings += args_findings
+        if config is not None:
+            findings += _check_binding(document, config)
+            findings += _check_tiers(document, config, path, libraries)
+        configs.append(config)
+    findings += [document.at(path, _UNSIZED, "warning") for path in paths[1:]]
+    return CheckedFile(tuple(_once(findings)), document, configs[0], paths[0])
 
 
 def _file_keys(libraries: Libraries) -> KeyTree:
@@ -91,13 +100,14 @@ def _args_keys(libraries: Libraries) -> KeyTree:
     return with_runtime_env(keys, libraries.runtime_env_names())
 
 
-def our_application(data: dict[str, Any]) -> int | None:
-    """Index of the application that Tandem builds; other ones are checked as Ray does."""
+def our_applications(data: dict[str, Any]) -> list[int]:
+    """Indices of the applications that Tandem builds; other ones are checked as Ray does."""
     applications = data.get("applications")
-    for index, entry in enumerate(applications if isinstance(applications, list) else []):
-        if isinstance(entry, dict) and str(entry.get("import_path")) == IMPORT_PATH:
-            return index
-    return None
+    return [
+        index
+        for index, entry in enumerate(applications if isinstance(applications, list) else [])
+        if isinstance(entry, dict) and str(entry.get("import_path")) == IMPORT_PATH
+    ]
 
 
 def _no_application(document: Document) -> Finding:

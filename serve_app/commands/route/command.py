@@ -103,15 +103,15 @@ def _read_config(file: Path) -> Any:
         ValueError: the file has none, or its values are wrong.
     """
     from serve_app.check.file.document import parse
-    from serve_app.check.file.serve_file import IMPORT_PATH, our_application
+    from serve_app.check.file.serve_file import IMPORT_PATH, our_applications
     from serve_app.config import AppConfig
 
     document = parse(file.read_text())
     data = document.data if isinstance(document.data, dict) else {}
-    index = our_application(data)
-    if index is None:
+    indices = our_applications(data)
+    if not indices:
         raise ValueError(f"it has no application with `import_path: {IMPORT_PATH}`")
-    return AppConfig.model_validate(data["applications"][index].get("args") or {})
+    return AppConfig.model_validate(data["applications"][indices[0]].get("args") or {})
 
 
 def _stop(message: str) -> NoReturn:

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+import yaml
 
 from deployments.schemas.engine import engine_argument_problems
 from deployments.schemas.problems import Problem
@@ -158,3 +159,19 @@ def test_bytes_that_are_no_yaml_are_one_error(data: bytes, problem: str) -> None
 
     assert re.search(problem, finding.message), finding.message
     assert "\n" not in finding.message
+
+
+def test_every_application_of_ours_is_checked() -> None:
+    # Given a second one with a key that nobody knows
+    first = a_serve_file()
+    second = yaml.safe_load(first)["applications"][0]
+    second |= {"name": "other"}
+    second["args"]["rooting"] = {}
+    both = yaml.safe_load(first)
+    both["applications"].append(second)
+
+    checked = check_text(yaml.safe_dump(both), SmallLibraries())
+
+    wrong = [finding.where for finding in checked.findings if finding.severity == "error"]
+    assert wrong == ["applications[1].args.rooting"]
+    assert any("first Tandem application only" in f.message for f in checked.findings)
