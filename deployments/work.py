@@ -40,18 +40,20 @@ class WorkInHand:
     """Predicted seconds left in calls that were handed over and have not finished.
 
     Dead-reckoned: of the oldest `slots` calls each loses a second per second, the others wait.
-    `now` is monotonic seconds everywhere.
+    `now` is monotonic seconds everywhere. num_added: calls so far.
     """
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._running: dict[object, tuple[float, float]] = {}
         self._waiting: dict[object, float] = {}
+        self.num_added = 0
 
     def __len__(self) -> int:
         return len(self._running) + len(self._waiting)
 
     def add(self, key: object, work_s: float, now: float) -> None:
+        self.num_added += 1
         if len(self._running) < self._slots:
             self._running[key] = (work_s, now)
             return

@@ -18,7 +18,7 @@ from deployments.engine.facts import engine_facts
 from deployments.engine.refusals import engine_death, error_of
 from deployments.engine.requests import engine_request, probe_request, trace_of
 from deployments.engine.speed.measure import measure
-from deployments.engine.speed.profiles import store
+from deployments.engine.speed.profiles import store, stored
 from deployments.engine.start.bounded_structures import BoundedStructuresEngine
 from deployments.engine.start.serve_log import kept_log
 from deployments.engine.stats import EngineStats, engine_load
@@ -61,18 +61,23 @@ class TierServer(LLMServer):  # type: ignore[misc]
         self._watching = asyncio.create_task(watch.run())
 
     async def describe(self) -> TierFacts:
+        if self._facts["profile"] is None:
+            # Another replica on this machine may have been measured since.
+            self._facts["profile"] = stored(self._facts["fingerprint"])
         return self._facts
 
     async def measure(self) -> TierFacts:
-        """Measures the replica's speed unless it is known, and stores it for the next start.
+        """Measures the replica's speed unless it is known.
 
-        Not done while it starts: tiers that share a machine would measure each other's start.
+        Kept for later starts unless callers were served meanwhile, who made it look slower. Not
+        done while it starts: tiers that share a machine would measure each other's start.
         """
         async with self._measuring:
-            if self._facts["profile"] is None:
-                profile = await self._measured()
-                store(self._facts["fingerprint"], profile)
-                self._facts["profile"] = profile
+            if (await self.describe())["profile"] is None:
+                calls = self._in_hand.num_added if not self._in_hand else None
+                profile = self._facts["profile"] = await self._measured()
+                if calls == self._in_hand.num_added:
+                    store(self._facts["fingerprint"], profile)
         return self._facts
 
     async def load(self) -> Load:
