@@ -79,16 +79,21 @@ def parse_ask(
         InvalidRequest: a field is missing or has a wrong type. UnknownModel: no such tier or class.
         NotPermitted: the key does not allow it.
     """
+    # To OpenAI null is as good as nothing; to vLLM it is sometimes a value.
+    body = {name: value for name, value in body.items() if value is not None}
     _require_sane(endpoint, body, config.input)
-    model = body.pop("model", None)
+    model, asked_slo = body.pop("model", None), body.pop("slo", None)
+    if key is not None:
+        # First: whether there is what it may not use, it need not know.
+        require_model(key, model or "auto")
+        require_class(key, None, "body" if _is_objective(asked_slo) else "none")
     named = read_model_name(model, config)
     is_streamed = boolean(body, "stream")
     objective = resolve(
-        body.pop("slo", None), headers, named.slo_class, config, is_streamed=is_streamed,
+        asked_slo, headers, named.slo_class, config, is_streamed=is_streamed,
         default_class=key.default_slo_class if key else None,
     )  # fmt: skip
     if key is not None:
-        require_model(key, model or "auto")
         require_class(key, objective.slo_class, objective.slo.source)
     objective = tightened(objective, by_s=_BEFORE_RAYS_TIMEOUT_S)
     service_tier = body.pop("service_tier", None)
@@ -102,7 +107,7 @@ def parse_ask(
         pinned_tier=named.pinned_tier,
         adapter=named.adapter,
         tiers=named.tiers,
-        max_tokens=_max_tokens(endpoint, body, config.input.max_output_tokens),
+        max_tokens=_max_tokens(body, config.input.max_output_tokens),
         min_tokens=integer(body, "min_tokens", minimum=0, maximum=config.input.max_output_tokens)
         or 0,
         expected_output_tokens=objective.expected_output_tokens,
@@ -124,6 +129,9 @@ def _require_sane(endpoint: Endpoint, body: dict[str, Any], limits: InputConfig)
     # What belongs to the other endpoint is not looked at, so it must not be counted or sent on.
     if endpoint == "completions":
         body.pop("messages", None)
+        # vLLM knows only the older name here, and another default.
+        body.pop("max_completion_tokens", None)
+        body.setdefault("max_tokens", _COMPLETIONS_MAX_TOKENS)
         require_prompt(body, limits)
     else:
         body.pop("prompt", None)
@@ -132,11 +140,15 @@ def _require_sane(endpoint: Endpoint, body: dict[str, Any], limits: InputConfig)
     require_structure(body, limits)
 
 
-def _max_tokens(endpoint: Endpoint, body: dict[str, Any], most: int) -> int | None:
+def _is_objective(asked_slo: Any) -> bool:
+    """Whether a body's `slo` asks for more than it tells of the reply's length."""
+    fields = set(asked_slo) if isinstance(asked_slo, dict) else set()
+    return bool(fields - {"expected_output_tokens"})
+
+
+def _max_tokens(body: dict[str, Any], most: int) -> int | None:
     older = integer(body, "max_tokens", minimum=1, maximum=most)
     asked = integer(body, "max_completion_tokens", minimum=1, maximum=most)
-    if asked is None and older is None and endpoint == "completions":
-        return _COMPLETIONS_MAX_TOKENS
     return older if asked is None else asked
 
 

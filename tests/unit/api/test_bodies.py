@@ -72,6 +72,37 @@ def test_completions_have_openais_default_length() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "limit"),
+    [
+        ({}, 16), ({"max_tokens": None}, 16), ({"max_tokens": 9}, 9),
+        ({"max_completion_tokens": 200}, 16),
+        ({"max_tokens": 4000, "max_completion_tokens": 16}, 4000),
+    ],
+)  # fmt: skip
+def test_the_engine_gets_the_limit_that_a_completion_is_planned_with(
+    given: dict[str, Any], limit: int
+) -> None:
+    ask = parsed("completions", prompt="Once", **given).ask
+    assert (ask.max_tokens, ask.body["max_tokens"]) == (limit, limit)
+    assert "max_completion_tokens" not in ask.body
+
+
+def test_null_is_as_good_as_nothing() -> None:
+    assert set(parsed(n=None, tool_choice=None, stop=None).ask.body) == {"messages"}
+
+
+def test_a_tool_that_may_be_defined_may_be_called() -> None:
+    name = "server/prüfe:konto"
+    call = {"id": "c1", "type": "function", "function": {"name": name, "arguments": "{}"}}
+    answer = {"role": "tool", "tool_call_id": "c1", "name": name, "content": "3"}
+    messages = [*HELLO, {"role": "assistant", "tool_calls": [call]}, answer]
+    assert parsed(messages=messages, tools=[{"type": "function", "function": {"name": name}}])
+    for bad in ("", "a b", "<|im_end|>", "x" * 65):
+        with pytest.raises(InvalidRequest, match="name"):
+            parsed(tools=[{"type": "function", "function": {"name": bad}}])
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("max_tokens", 0), ("max_tokens", "ten"), ("max_tokens", True), ("n", 0), ("n", 1.5),
@@ -135,7 +166,13 @@ def test_every_prompt_of_a_list_is_a_reply_of_its_own(prompt: Any, number: int) 
     assert parsed("completions", prompt=prompt, n=2).ask.sequences == 2 * number
 
 
-@pytest.mark.parametrize(("headers", "slo"), [({}, {"e2e_ms": 1}), ({"x-slo-e2e-ms": "1"}, None)])
+@pytest.mark.parametrize(
+    ("headers", "slo"),
+    [
+        ({}, {"e2e_ms": 1}), ({"x-slo-e2e-ms": "1"}, None), ({}, {"attainment": 0.001}),
+        ({}, {"on_infeasible": "degrade", "expected_output_tokens": 9}),
+    ],
+)  # fmt: skip
 def test_a_key_of_classes_may_not_put_its_own_limits_into_one(
     headers: dict[str, str], slo: dict[str, Any] | None
 ) -> None:
@@ -143,3 +180,18 @@ def test_a_key_of_classes_may_not_put_its_own_limits_into_one(
     body = {"messages": HELLO, "model": "auto:whatsapp", "slo": slo}
     with pytest.raises(NotPermitted, match="objectives of its own"):
         parse_ask("chat", body, headers, a_config(), arrived_at_s=0.0, key=key)
+
+
+def test_a_key_of_classes_may_tell_the_length_that_it_expects() -> None:
+    key, _ = a_key(classes=["whatsapp"])
+    body = {"messages": HELLO, "model": "auto:whatsapp", "slo": {"expected_output_tokens": 9}}
+    ask = parse_ask("chat", body, {}, a_config(), arrived_at_s=0.0, key=key).ask
+    assert (ask.expected_output_tokens, ask.slo.e2e_ms) == (9, 5000)
+
+
+def test_a_key_learns_nothing_of_models_that_it_may_not_use() -> None:
+    key, _ = a_key(models=["small"])
+    for model in ("large", "nobody", "auto+nobody"):
+        with pytest.raises(NotPermitted):
+            body = {"messages": HELLO, "model": model}
+            parse_ask("chat", body, {}, a_config(), arrived_at_s=0.0, key=key)

@@ -10,6 +10,8 @@ from serve_app.errors import InvalidRequest
 # A template writes the role beside its own control tokens, so an unknown one is a way to inject.
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# No control token of a template.
+_FUNCTION_NAME = re.compile(r"[^\s<>|]{1,64}")
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 _MOST_TOOL_CALLS = 128
 
@@ -28,14 +30,17 @@ def require_messages(body: dict[str, Any], limits: InputConfig) -> None:
             raise invalid(where, "an object with `role` and `content`", type(message).__name__)
         if message.get("role") not in _ROLES:
             raise invalid(f"{where}.role", f"one of {', '.join(_ROLES)}", message.get("role"))
-        _require_name(message.get("name"), f"{where}.name")
+        _require_name(message, f"{where}.name")
         identifier(message.get("tool_call_id"), f"{where}.tool_call_id")
         _require_content(message.get("content"), f"{where}.content", limits)
         _require_tool_calls(message, where)
 
 
-def _require_name(name: Any, where: str) -> None:
-    if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
+def _require_name(message: dict[str, Any], where: str) -> None:
+    name = message.get("name")
+    if name is not None and message["role"] in ("tool", "function"):
+        require_function_name(name, where)
+    elif name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise invalid(where, "1 to 64 letters, digits, `_`, `.` or `-`", name)
 
 
@@ -64,6 +69,14 @@ def _require_part(part: Any, where: str, limits: InputConfig) -> None:
         )
 
 
+def require_function_name(name: Any, where: str) -> None:
+    """Raises InvalidRequest unless it may stand in a definition, and so in a later call of it."""
+    if not isinstance(name, str):
+        raise InvalidRequest(f"{where}: a text is required.", param=where)
+    if not _FUNCTION_NAME.fullmatch(name) or not name.isprintable():
+        raise invalid(where, "1 to 64 printable characters without spaces, `<`, `>` and `|`", name)
+
+
 def _require_tool_calls(message: dict[str, Any], where: str) -> None:
     calls = listed(message, "tool_calls", most=_MOST_TOOL_CALLS, limit="fixed")
     for index, call in enumerate(calls):
@@ -71,7 +84,7 @@ def _require_tool_calls(message: dict[str, Any], where: str) -> None:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
             raise InvalidRequest(f"{here}.function: an object is required.", param=here)
-        _require_name(function.get("name"), f"{here}.function.name")
+        require_function_name(function.get("name"), f"{here}.function.name")
         if not isinstance(function.get("arguments", ""), str):
             raise InvalidRequest(
                 f"{here}.function.arguments: must be a text that holds JSON.", param=here

@@ -26,7 +26,11 @@ _NUMBERS = {
     "repetition_penalty": (0.0, 100.0), "length_penalty": (-100.0, 100.0),
 }  # fmt: skip
 # What would run a program, read a file or unpickle bytes of the caller's own in the engine.
-_NEVER = ("prompt_embeds", "kv_transfer_params", "mm_processor_kwargs", "media_io_kwargs")
+# `vllm_xargs` carries any of these past vLLM's own checks.
+_NEVER = (
+    "prompt_embeds", "kv_transfer_params", "ec_transfer_params", "vllm_xargs",
+    "mm_processor_kwargs", "media_io_kwargs",
+)  # fmt: skip
 _BOOLEANS = (
     "echo", "include_stop_str_in_output", "skip_special_tokens", "add_special_tokens",
     "add_generation_prompt", "continue_final_message", "parallel_tool_calls", "use_beam_search",

@@ -7,6 +7,7 @@ every other request; a few bytes can ask for millions of states.
 from typing import Any
 
 from serve_app.access.settings import InputConfig
+from serve_app.api.parsing.contents.messages import require_function_name
 from serve_app.api.parsing.contents.patterns import require_pattern
 from serve_app.api.parsing.contents.schemas import (
     require_number,
@@ -57,10 +58,9 @@ def _require_tools(body: dict[str, Any], limits: InputConfig) -> None:
     for index, tool in enumerate(tools):
         where = f"tools[{index}]"
         function = tool.get("function") if isinstance(tool, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise InvalidRequest(f"{where}.function.name: a text is required.", param=where)
-        if len(function["name"]) > 64 or not function["name"].isprintable():
-            raise invalid(f"{where}.function.name", "at most 64 characters", function["name"])
+        if not isinstance(function, dict):
+            raise InvalidRequest(f"{where}.function: an object is required.", param=where)
+        require_function_name(function.get("name"), f"{where}.function.name")
         if function.get("parameters") is not None:
             require_schema(function["parameters"], f"{where}.function.parameters", limits)
     choice = body.get("tool_choice")
