@@ -62,6 +62,8 @@ def test_adapters_are_listed_beside_the_tiers(http: httpx.Client) -> None:
     assert {f"small:{name}" for name in NAMES} <= cards.keys()
     assert cards["small:support"]["parent"] == "small"
     assert http.get("/v1/models/small:support").json()["id"] == "small:support"
+    counted = http.post("/tokenize", json={"model": "small:support", "prompt": "one two"}).json()
+    assert counted["model"] == "small"
 
 
 def test_an_unknown_adapter_is_a_404_that_names_those_there_are(http: httpx.Client) -> None:

@@ -114,6 +114,7 @@ def test_the_service_tier_is_echoed(http: httpx.Client) -> None:
 
 
 def test_tokens_are_counted_as_the_tier_does(http: httpx.Client) -> None:
+    assert http.post("/tokenize", json={"model": "smal", "prompt": "one"}).status_code == 404
     counted = http.post("/tokenize", json={"model": "small", "prompt": "one two three"}).json()
     assert (counted["count"], counted["max_model_len"]) == (3, 8192)
 

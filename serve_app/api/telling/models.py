@@ -29,15 +29,16 @@ async def models(request: Request) -> Response:
 
 
 async def model(request: Request) -> Response:
-    """One model's card."""
+    """One model's card; what a key may not use does not exist for it, as in the list."""
     service = service_of(request)
-    name = request.path_params["model"]
-    if name in service.states:
-        return JsonResponse(_tier_card(service, name))
-    if name in (adapters := _adapter_cards(service)):
-        return JsonResponse(adapters[name])
-    if name in _virtual_names(service):
-        return JsonResponse(_virtual_card(service, name))
+    name, key = request.path_params["model"], key_of(request)
+    if key is None or key.models is None or name in key.models:
+        if name in service.states:
+            return JsonResponse(_tier_card(service, name))
+        if name in (adapters := _adapter_cards(service)):
+            return JsonResponse(adapters[name])
+        if name in _virtual_names(service):
+            return JsonResponse(_virtual_card(service, name))
     raise UnknownModel(
         f"The model {shown(name)} does not exist. /v1/models lists those that do.", param="model"
     )

@@ -12,6 +12,7 @@ from serve_app.api.generate import read_body
 from serve_app.api.parsing.bodies import parse_json
 from serve_app.api.parsing.contents.messages import require_messages
 from serve_app.api.parsing.fields import boolean
+from serve_app.api.parsing.model_names import read_model_name
 from serve_app.api.responses import JsonResponse
 from serve_app.api.service import service_of
 from serve_app.errors import InvalidRequest, Unavailable
@@ -19,13 +20,14 @@ from serve_app.prompts import PromptCounter
 
 
 async def tokenize(request: Request) -> Response:
-    """Token ids of a chat body or a `prompt`, by the named tier's tokenizer."""
+    """Token ids of a chat body or a `prompt`, by the named tier's tokenizer; the first one's where
+    the router is to choose.
+    """
     service = service_of(request)
     async with service.visits.short(key_of(request)):
         body = parse_json(await read_body(request, service), service.config.input)
-        tier = body.get("model")
-        if not isinstance(tier, str) or tier not in service.states:
-            tier = next(iter(service.states))
+        named = read_model_name(body.get("model"), service.config)
+        tier = named.pinned_tier or next(iter(service.states))
         counter = service.readiness.counters.get(tier)
         facts = service.readiness.facts.get(tier)
         if counter is None or facts is None:
