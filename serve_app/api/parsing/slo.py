@@ -55,6 +55,8 @@ def resolve(
 ) -> Objective:  # fmt: skip
     """Merges body, headers, class, client timeout and default, the first one that speaks wins.
 
+    But a client's timeout also cuts the class' limit of the whole reply.
+
     Args:
         default_class: the API key's, in place of the application's.
 
@@ -74,7 +76,11 @@ def resolve(
     named = _class(class_name or headers.get("x-slo-class"), config)
     default = default_class if default_class in config.slo_classes else None
     default = default or config.routing.default_slo_class
+    is_own = limits["e2e_ms"] is not None
     chosen, chosen_name, source = _fill(limits, named, timeout_s, source, default, config)
+    if timeout_s is not None and not is_own:
+        # Nobody waits longer: a later reply is of no use, whatever the class allows.
+        limits["e2e_ms"] = min(timeout_s * 1000, limits["e2e_ms"] or math.inf)
     return Objective(
         slo=Slo(
             **limits,
@@ -107,7 +113,6 @@ def _fill(
     if source:
         return None, None, source
     if timeout_s is not None:
-        limits["e2e_ms"] = timeout_s * 1000
         return None, None, "timeout"
     if default is None:
         return None, None, ""

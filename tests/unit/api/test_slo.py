@@ -61,6 +61,20 @@ def test_the_sdks_timeout_counts_when_it_limits_the_whole_reply(
     assert result.slo.e2e_ms == expected
 
 
+def test_a_client_that_waits_less_than_its_class_allows_cuts_the_limit() -> None:
+    result = objective(class_name="whatsapp", x_request_timeout_seconds="3")
+    assert (result.slo.e2e_ms, result.slo.source, result.slo_class) == (3000, "class", "whatsapp")
+    longer = objective(class_name="whatsapp", x_request_timeout_seconds="30")
+    assert longer.slo.e2e_ms == 5000
+    first_token = objective({"ttft_ms": 300}, x_request_timeout_seconds="3")
+    assert (first_token.slo.ttft_ms, first_token.slo.e2e_ms) == (300, 3000)
+
+
+def test_an_objective_of_its_own_is_kept_beside_a_timeout() -> None:
+    result = objective({"e2e_ms": 9000}, x_request_timeout_seconds="3")
+    assert (result.slo.e2e_ms, result.deadline_s) == (9000, 3.0)
+
+
 def test_the_default_class_serves_those_who_ask_nothing() -> None:
     result = objective(default="whatsapp")
     assert (result.slo.e2e_ms, result.slo.source) == (5000, "default")
