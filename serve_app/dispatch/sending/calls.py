@@ -6,6 +6,7 @@ from deployments.adapters import adapted
 from deployments.messages import EngineCall
 from serve_app.asks import Ask
 from serve_app.dispatch.deciding.attempt import Attempt
+from serve_app.routing.candidate import Candidate
 
 _PRIORITY_PER_S = 100
 
@@ -32,11 +33,19 @@ def engine_call(attempt: Attempt, ask: Ask, *, stalled_after_s: float, now: floa
         "headers": dict(record.trace_headers),
         "work_s": candidate.e2e_s - candidate.time.wait_s,
         "expires_at_s": time.time() + ask.deadline_s - (now - ask.arrived_at_s),
-        "patience_s": candidate.forecast.quantile_s(0.99) + stalled_after_s,
+        "patience_s": _longest_silence_s(candidate, ask) + stalled_after_s,
     }
     if ask.session_id is not None:
         call["session_id"] = ask.session_id
     return call
+
+
+def _longest_silence_s(candidate: Candidate, ask: Ask) -> float:
+    """Of an engine that works; unstreamed, nothing is heard of the longest reply until it ends."""
+    usual_s = candidate.forecast.quantile_s(0.99)
+    if ask.is_streamed:
+        return usual_s
+    return max(usual_s, candidate.time.e2e_s(candidate.length.most))
 
 
 def _priority(ask: Ask, now: float) -> int:
