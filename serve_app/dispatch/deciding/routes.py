@@ -64,9 +64,9 @@ class Routes:
         """
         prompt_tokens = await self._lengths.of(ask)
         now = self._clock()
-        request = ask.routing_request(prompt_tokens, now=now)
+        request = self._with_room(ask.routing_request(prompt_tokens, now=now))
         decision = self._around(request, frozenset(), now)
-        if not decision.is_queued or self._room.is_full:
+        if not decision.is_queued:
             self._chooser.admit(request, decision, now=now)
         return decision
 
@@ -87,7 +87,9 @@ class Routes:
         is_new = not journey.is_retry
         while True:
             now = self._clock()
-            request = ask.routing_request(prompt_tokens, now=now, is_returning=is_expected)
+            request = self._with_room(
+                ask.routing_request(prompt_tokens, now=now, is_returning=is_expected)
+            )
             if journey.is_retry:
                 # It was admitted once; time that failures took from it is no reason to refuse it.
                 request = replace(request, slo=_without_refusals(request.slo))
@@ -96,7 +98,7 @@ class Routes:
                 # Once, however often it is decided anew while it waits.
                 self._chooser.wanted(request, decision, now=now)
                 is_new = False
-            if decision.is_queued and not self._room.is_full:
+            if decision.is_queued:
                 self._require_time(ask, "No tier could begin it in time")
                 await self._room.wait(ask.due_at_s, patience_s=self._patience_s(ask, decision))
                 continue
@@ -110,6 +112,13 @@ class Routes:
                     raise
             await self._room.pause(_RECOVERY_POLL_S)
             self._require_time(ask, "No tier came back in time")
+
+    def _with_room(self, request: RoutingRequest) -> RoutingRequest:
+        """The request, which cannot wait where the waiting room is full; the rest it asks holds."""
+        if not self._room.is_full:
+            return request
+        steps = tuple(step for step in request.slo.on_infeasible if step != "queue")
+        return replace(request, slo=replace(request.slo, on_infeasible=steps))
 
     def _require_time(self, ask: Ask, why_not: str) -> None:
         """Raises NotBegun when the hard deadline has come."""

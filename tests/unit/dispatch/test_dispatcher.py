@@ -281,6 +281,35 @@ async def test_a_full_waiting_room_refuses_with_a_time() -> None:
     assert bench.states["large"].promises.next_due_s is not None
 
 
+async def test_who_cannot_wait_in_a_full_room_gets_the_next_that_it_asked_for() -> None:
+    bench = Bench(admission={"max_queued": 0})
+    for number in range(16):
+        bench.states["large"].ledger.start(f"earlier{number}", Work(1, 1, 0.0, 20.0), now=0.0)
+    slo = Slo(e2e_ms=3000, on_infeasible=("queue", "degrade"))
+    ask = an_ask(slo=slo, pinned_tier="large", max_tokens=20, is_length_fixed=True)
+    _, record = await bench.dispatcher.complete(ask)
+    assert (record.tier, record.status) == ("large", 200)
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_an_engine_may_be_silent_for_as_long_as_the_longest_reply_takes(
+    is_streamed: bool,
+) -> None:
+    # Given replies that are usually short, and one that may become long
+    bench = Bench()
+    for number in range(100):
+        await bench.dispatcher.complete(an_ask(f"r{number}", pinned_tier="large"))
+    ask = an_ask(pinned_tier="large", max_tokens=4000, is_streamed=is_streamed)
+    if is_streamed:
+        async with aclosing(bench.dispatcher.stream(ask)) as stream:
+            await anext(stream)
+    else:
+        await bench.dispatcher.complete(ask)
+    # Then it is taken for stalled after that; but what is streamed says something meanwhile
+    patience_s = bench.tiers["large"].calls[-1]["patience_s"]
+    assert (patience_s > 4000 * SLOW.step_base_s) == (not is_streamed)
+
+
 async def test_a_fitted_reply_is_limited_in_the_engine() -> None:
     bench = Bench()
     slo = Slo(e2e_ms=1500, on_infeasible=("fit",))
