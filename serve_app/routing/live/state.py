@@ -132,6 +132,9 @@ class TierState:
         self._observed_at_s = now
         if outcome.is_finished and outcome.output_tokens is not None:
             self.lengths.observe(query, outcome.output_tokens, is_cut=outcome.is_cut)
+            if query.sequences > 1:
+                # Their mean length is told, and the longest one set the time.
+                return
             self.calibrator.observe(
                 candidate.forecast,
                 output_tokens=outcome.output_tokens,
@@ -164,9 +167,9 @@ class TierState:
         self._was_crowded = is_crowded
 
     def snapshot(self) -> dict[str, Any] | None:
-        """What was learned, as plain values; None before the engine was known."""
+        """What was learned, as plain values; what was kept, before the engine is known."""
         if self._facts is None:
-            return None
+            return None if self._kept is None else dict(self._kept)
         return {
             "identity": self._facts.identity,
             "calibrator": self.calibrator.snapshot(),

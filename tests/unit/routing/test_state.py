@@ -7,6 +7,7 @@ import pytest
 from serve_app.routing.latency import LatencyProfile
 from serve_app.routing.live.chooser import Chooser
 from serve_app.routing.live.facts import EngineFacts, Outcome, TierSettings
+from serve_app.routing.live.ledger import Work
 from serve_app.routing.live.state import TierState
 from serve_app.routing.types import RoutingRequest, Slo
 from tests.unit.builders import FAST, SLOW
@@ -113,3 +114,43 @@ def test_memory_is_bounded_under_many_observations() -> None:
         outcome = Outcome(0.5, 1 + number % 900)
         chooser.finish(str(number), request, decision.selected, outcome, now=now + 0.5)
     assert len(json.dumps(state.snapshot())) < small + 512 * 1500
+
+
+def test_what_was_kept_of_a_tier_that_sleeps_is_kept_on() -> None:
+    # Given a router that ends before the tier's engine has started again
+    kept = json.loads(json.dumps(a_taught_state().snapshot()))
+    between = a_state(facts=None)
+    between.restore(kept)
+    # When it saves what it knows, then nothing of it is lost
+    assert json.loads(json.dumps(between.snapshot())) == kept
+
+
+def test_several_replies_at_once_say_nothing_of_the_engines_speed() -> None:
+    # Given four replies per request, of which the longest sets the time and the mean is told
+    state = a_state()
+    before = state.calibrator.snapshot()
+    chooser = Chooser({"small": state}, objective="best_quality_within_slo", max_outstanding_s=60)
+    request = RoutingRequest({"small": 100}, Slo(), sequences=4)
+    candidate = chooser.admit(request, chooser.decide(request, now=0.0), now=0.0)
+    chooser.start("r", request, candidate, now=0.0)
+    chooser.finish("r", request, candidate, Outcome(40.0, 30), now=40.0)
+    # Then the engine is not taken for slow
+    assert state.calibrator.snapshot() == before
+
+
+def test_a_class_that_fills_its_share_makes_no_tier_crowded() -> None:
+    # Given an idle tier of which a class has its share already
+    states = {"small": a_state(), "large": a_state(tier="large", quality=2.0)}
+    chooser = Chooser(states, objective="best_quality_within_slo", max_outstanding_s=60)
+    tokens = {"small": 100, "large": 100}
+    batch = RoutingRequest(tokens, Slo(e2e_ms=60_000), max_share=0.05, share_key="batch")
+    states["large"].ledger.start("b", Work(10, 1, 0.1, 50.0, 0.1, share_key="batch"), now=0.0)
+    # When more of it come
+    for _ in range(50):
+        decision = chooser.decide(batch, now=1.0)
+        assert decision.selected is not None and decision.selected.tier == "small"
+        chooser.note(decision)
+        chooser.wanted(batch, decision, now=1.0)
+    # Then nobody else pays a price for it, and the tier is not thought to hold less
+    assert not states["large"].price.is_short
+    assert states["large"].signal(1.0).fits == 16
