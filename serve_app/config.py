@@ -47,8 +47,8 @@ class SloClass(Strict):
         1.0,
         gt=0,
         le=1,
-        description="Most of a tier's decode slots that this class may hold; below 1 it cannot "
-        "starve the others.",
+        description="Most of a tier's decode slots that this class may hold, so that it cannot "
+        "starve the others. A router counts its own requests: divide by their number.",
     )
     insured: bool = Field(
         False,

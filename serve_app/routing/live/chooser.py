@@ -81,6 +81,9 @@ class Chooser:
         best = next((c for c in by_quality if c.is_feasible_when_idle), None)
         if best is None or best.quality <= by_quality[-1].quality:
             return
+        if best.excluded == "class-share":
+            # Its class keeps it out, whatever the tier's load.
+            return
         state, is_crowded, worth = self._states[best.tier], not best.is_feasible, None
         # Most of the time nobody is kept out, and what a request would gain need not be known.
         if is_crowded or state.price.is_short:
@@ -93,9 +96,9 @@ class Chooser:
         """Tells the tier that suits a new request best how much it is wanted, served or not."""
         selected, best = decision.selected, self._best_with_room(request, decision)
         if best is not None and best is not selected:
-            is_asleep = best.excluded == "starting"
             work_s = best.idle_e2e_s * request.sequences
-            fill = None if is_asleep else best.fill
+            # How full it was says nothing where it was not its load that kept the request out.
+            fill = None if best.excluded in ("starting", "class-share") else best.fill
             self._states[best.tier].demand.kept_out(work_s, fill, now=now)
         if selected is not None:
             work_s = selected.e2e_s * request.sequences
