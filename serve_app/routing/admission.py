@@ -93,7 +93,8 @@ def drains_after_s(
             high = middle
         else:
             low = middle + 1
-    drained_s = ledger.drained_after_s(high * max(1, replicas), now=now)
+    slots = view.max_num_seqs * max(1, replicas)
+    drained_s = ledger.drained_after_s(high * max(1, replicas), slots=slots, now=now)
     # So many sequences are served at once while requests like this are feasible.
     at_once = min(max(1, sequences - high), view.max_num_seqs) * max(1, replicas)
     turn_s = promised * ledger.slot_s / at_once

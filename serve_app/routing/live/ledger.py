@@ -163,8 +163,10 @@ class Ledger:
             cached_share=self._others.cached_share,
         )
 
-    def drained_after_s(self, num_sequences: float, *, now: float) -> float:
-        """Seconds until so many of the sequences in flight have finished, as predicted."""
+    def drained_after_s(self, num_sequences: float, *, slots: int, now: float) -> float:
+        """Seconds until so many of the sequences in flight have finished, as predicted; of those
+        that other routers sent only their number is known, and how long replies usually stay.
+        """
         left = num_sequences
         finishes = sorted(
             (entry.finishes_at_s(now), entry.work.sequences) for entry in self._in_flight.values()
@@ -173,7 +175,8 @@ class Ledger:
             left -= sequences
             if left <= 0:
                 return max(0.0, finishes_at_s - now)
-        return max(0.0, finishes[-1][0] - now) if finishes else 0.0
+        own_s = max(0.0, finishes[-1][0] - now) if finishes else 0.0
+        return own_s + min(left, self._others.load(now).sequences) * self.turnover_s / slots
 
     def _prefill_due(self, now: float) -> None:
         """Takes for done the prefills of those whose first token was predicted until now."""

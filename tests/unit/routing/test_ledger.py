@@ -104,8 +104,18 @@ def test_draining_takes_as_long_as_the_replies_that_must_end() -> None:
     ledger = Ledger()
     for name, e2e_s in (("a", 2.0), ("b", 5.0), ("c", 7.0)):
         ledger.start(name, some_work(e2e_s), now=0.0)
-    assert ledger.drained_after_s(2, now=1.0) == pytest.approx(4.0)
-    assert ledger.drained_after_s(9, now=1.0) == pytest.approx(6.0)
+    assert ledger.drained_after_s(2, slots=4, now=1.0) == pytest.approx(4.0)
+    assert ledger.drained_after_s(9, slots=4, now=1.0) == pytest.approx(6.0)
+
+
+def test_draining_what_other_routers_sent_takes_as_long_as_replies_stay() -> None:
+    # Given one reply of ours that took 10 s, and 8 sequences that others sent
+    ledger = Ledger()
+    ledger.start("a", some_work(10.0), now=0.0)
+    ledger.finish("a", replicas=1, now=10.0)
+    ledger.report({"replica": "x", "running": 8, "waiting": 0, "queued_tokens": 0}, now=10.0)
+    # When four of eight slots must become free, then a replacement takes its usual time
+    assert ledger.drained_after_s(4, slots=8, now=10.0) == pytest.approx(4 * 10.0 / 8)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.floats(0, 9)), max_size=60))
