@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -38,9 +39,11 @@ def show(rows: Sequence[Row], document: dict[str, Any], console: Console) -> Non
     for sentence in document["lost"]:
         console.print(f"[yellow]{sentence}.[/]")
     console.print(_table(rows))
+    for row in rows:
+        console.print(f"{row.contender.key}: {row.contender.name}", highlight=False)
     settings, machine = document["settings"], document["machine"]
     console.print(
-        f"Medians of the rounds ({settings['rounds']}) and ranges. {settings['requests']} requests "
+        f"Median, least and most of {settings['rounds']} rounds. {settings['requests']} requests "
         f"in each, {settings['rate_per_s']:g}/s, prompts and replies {settings['scale']:g} times "
         f"as long as in {settings['trace']}. Overhead: one token on the cheapest tier, idle, less "
         "the same on bare vLLM."
@@ -54,10 +57,10 @@ def show(rows: Sequence[Row], document: dict[str, Any], console: Console) -> Non
 
 def _table(rows: Sequence[Row]) -> Table:
     """A column for each contender: five fit a terminal of 80 characters."""
-    table = Table(title="The same requests to each", title_justify="left")
-    table.add_column("")
+    table = Table(title="The same requests to each", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
     for row in rows:
-        table.add_column(row.contender.name, justify="right", overflow="fold")
+        table.add_column(row.contender.key, justify="right")
     for measure in COLUMNS:
         table.add_row(measure.title, *(_cell(row.by_measure[measure.key], measure) for row in rows))
     table.add_row("failures", *(str(row.failures) for row in rows))
@@ -68,7 +71,7 @@ def _cell(spread: Spread, measure: Measure) -> str:
     median = _number(spread.median, measure)
     if spread.least == spread.most:
         return median
-    return f"{median}\n({_number(spread.least, measure)}-{_number(spread.most, measure)})"
+    return f"{median}\n{_number(spread.least, measure)}\n{_number(spread.most, measure)}"
 
 
 def _number(value: float, measure: Measure) -> str:
