@@ -4,6 +4,7 @@
 >>> body(requests[0], model="auto", salt="round 1", slo=ROUTED)
 """
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ def replayed(
     Raises:
         ValueError: they all arrive at one instant, which has no rate.
     """
+    if not math.isfinite(rate_per_s):
+        raise ValueError("The trace's requests arrive at one instant, which has no rate.")
     taken = at_rate(trace[: max(2, round(rate_per_s * duration_s))], rate_per_s)
     return _asked(taken, [r.arrived_at_s - taken[0].arrived_at_s for r in taken], seed)
 

@@ -71,5 +71,6 @@ def write(
     source = document["trace"]["file"] if "trace" in document else document["decisions"]["from"]
     title = f"{document['config']} on {source}, simulated"
     plots.bars(out / "policies.svg", document, title)
-    if sweep is not None:
+    # A line needs two points.
+    if sweep is not None and document["sweep"]:
         plots.lines(out / f"sweep_{sweep.value}.svg", document["sweep"], LABELS[sweep], title)

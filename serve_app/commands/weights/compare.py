@@ -60,6 +60,9 @@ def compare(
     try:
         options = {"samples": samples, "sample_tokens": sample_tokens, "grid": grid}
         variants = [parse_variant(text, **options) for text in variant or _USUAL]
+        names = [one.name for one in variants]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"--variant: {min(twice)!r} is named more than once")
         source = model_folder(model, console.print)
         texts_file = calibration_file or run.CALIBRATION
         folders = {v.name: _folder(v, source, texts_file, console) for v in variants}
@@ -69,10 +72,15 @@ def compare(
         measured, failed = _measure(variants, folders, exam, console)
         if len(measured) < 2:
             raise ValueError("fewer than two variants ran, so there is nothing to compare")
+        if variants[0].name in failed:
+            raise ValueError(
+                f"{variants[0].name}, which the others are compared with, did not run: "
+                f"{failed[variants[0].name]}"
+            )
+        document = comparison(model, measured[0], measured[1:]) | {"failed": failed}
     except (ScriptFailed, ValueError, OSError) as err:
         console.print(str(err), style="red", markup=False)
         raise typer.Exit(1) from err
-    document = comparison(model, measured[0], measured[1:]) | {"failed": failed}
     _show(document, console)
     if json is not None:
         json.write_text(json_format.dumps(document, indent=2) + "\n")

@@ -20,6 +20,7 @@ _TUNED_ON = 2000
 _FULL_SHARE = 0.95
 _PRECISION = 1.02
 _QUIET_PER_S = 1e-3
+_AT_ONCE_PER_S = 1e6
 _WINDOW_S = 600.0
 _DAY_S = 86_400.0
 
@@ -63,6 +64,9 @@ def full_rate_per_s(parts: Parts, setting: Setting) -> float:
 
     Beyond it the deadlines are out of anybody's reach, long before engines are never idle. Found
     on the earlier part, to 2 %.
+
+    Raises:
+        ValueError: no request can be in time, or all are even when they come at once.
     """
     quiet = replace(setting, disturbances=Disturbances())
     alone = _share_served(parts, quiet, _QUIET_PER_S)
@@ -70,6 +74,11 @@ def full_rate_per_s(parts: Parts, setting: Setting) -> float:
         raise ValueError("No request of the trace can be in time on any tier, even when idle.")
     low, high = _QUIET_PER_S, 1.0
     while _share_served(parts, quiet, high) >= _FULL_SHARE * alone:
+        if high > _AT_ONCE_PER_S:
+            raise ValueError(
+                "Load 1 cannot be found: all requests of the trace's earlier part are in time even "
+                "when they come at once. Give a longer trace, shorter deadlines, or --users."
+            )
         low, high = high, high * 2
     while high / low > _PRECISION:
         middle = math.sqrt(low * high)

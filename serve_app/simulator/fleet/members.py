@@ -49,13 +49,15 @@ class Fleet:
     """All replicas: `serving` by tier, and `paid`, everything that ever cost money.
 
     make: a new replica of a tier, by its number; needed when replicas come and go. on_reply: told
-    of each whole reply: its tier, when it ended, seconds to its first token.
+    of each whole reply: its tier, when it ended, seconds to its first token. slowdown: how many
+    times as long every engine takes, also those that come.
     """
 
     serving: dict[str, list[Member]]
     make: Mapping[str, Callable[[int], Replica]] = field(default_factory=dict)
     paid: list[Member] = field(default_factory=list)
     on_reply: Callable[[str, float, float], None] | None = None
+    slowdown: float = 1.0
 
     @classmethod
     def fixed(cls, tiers: Mapping[str, Sequence[Replica]]) -> "Fleet":
@@ -83,7 +85,9 @@ class Fleet:
     def add(self, tier: str, *, ordered_at_s: float) -> Member:
         """A new replica that serves from now on, paid for since it was ordered."""
         number = sum(member.tier == tier for member in self.paid)
-        member = Member(tier, number, self.make[tier](number), started_at_s=ordered_at_s)
+        replica = self.make[tier](number)
+        replica.slowdown = self.slowdown
+        member = Member(tier, number, replica, started_at_s=ordered_at_s)
         self.paid.append(member)
         self.serving[tier].append(member)
         return member
@@ -95,6 +99,7 @@ class Fleet:
 
     def slow_down(self, factor: float) -> None:
         """From the next step on, every engine takes so many times as long."""
+        self.slowdown = factor
         for member in self.paid:
             member.replica.slowdown = factor
 

@@ -89,6 +89,19 @@ def test_a_sweep_tells_each_value(config: Path, trace: Path, tmp_path: Path) -> 
     assert sweep[0]["rate_per_s"] < sweep[1]["rate_per_s"]
 
 
+def test_a_sweep_of_one_value_is_told_without_a_line_through_it(
+    config: Path, trace: Path, tmp_path: Path
+) -> None:
+    out, path = tmp_path / "out", tmp_path / "report.json"
+    said = run(
+        "--config", config, "--trace", trace, "--policies", "ours", "--seeds", "1", "--requests",
+        "50", "--sweep", "load", "--values", "0.75", "--out", out, "--json", path,
+    )  # fmt: skip
+    assert said.exit_code == 0, said.output
+    assert json.loads(path.read_text())["policies"]["ours"]
+    assert (out / "runs.csv").is_file()
+
+
 def test_a_decision_log_is_replayed_at_another_price(config: Path, tmp_path: Path) -> None:
     # Given a log of a server that sent everything to the large tier
     log, costs = tmp_path / "log.jsonl", []

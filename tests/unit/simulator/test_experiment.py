@@ -164,6 +164,12 @@ def test_deadlines_out_of_reach_are_said_to_be() -> None:
         full_rate_per_s(PARTS, a_setting(e2e_ms=5))
 
 
+def test_a_trace_that_is_in_time_all_at_once_has_no_load_one() -> None:
+    few = Parts(short := [Request(float(n), 100, 50) for n in range(8)], short, 0)
+    with pytest.raises(ValueError, match="longer trace"):
+        full_rate_per_s(few, a_setting(e2e_ms=600_000))
+
+
 def test_load_one_is_the_most_that_the_clairvoyant_serves() -> None:
     # Given requests that idle tiers serve one and all
     parts = Parts(short := [Request(float(n), 100, 50) for n in range(100)], short, 0)

@@ -41,6 +41,12 @@ def test_every_replica_is_paid_for_whether_or_not_it_works() -> None:
     assert fleet.usd({"small": 3.6, "large": 3.6}, 0.0, 1000.0) == pytest.approx(3.0)
 
 
+def test_a_replica_that_comes_to_a_slow_fleet_is_as_slow() -> None:
+    fleet = a_fleet(TWO_SMALL)
+    fleet.slow_down(2.0)
+    assert fleet.add("small", ordered_at_s=0.0).replica.slowdown == 2.0
+
+
 def test_a_load_report_is_seen_until_it_is_too_old() -> None:
     fleet = a_fleet(TWO_SMALL)
     board = LoadBoard(fleet, staleness_s=2.0)

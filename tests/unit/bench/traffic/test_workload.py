@@ -66,3 +66,8 @@ def test_a_server_that_knows_no_slo_is_told_none() -> None:
 def test_one_slo_for_all_replaces_the_mix() -> None:
     source = Source.of(None, 1.0, slo_ms=1500)
     assert {one.slo_s for one in source.constant(rate_per_s=10, duration_s=5)} == {1.5}
+
+
+def test_requests_of_one_instant_cannot_be_replayed_at_their_own_rate() -> None:
+    with pytest.raises(ValueError, match="one instant"):
+        replayed(TRACE[:2], rate_per_s=float("inf"), duration_s=60.0, seed=1)
