@@ -1,6 +1,7 @@
 """`tandem bench load`: a load on a running server, scored by each request's SLO."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,7 +94,7 @@ def _measure(
     if path is not None:
         write_records(path, taken)
     quality = {card["id"]: card["quality"]["default"] for card in cards if card.get("quality")}
-    figures = scores(taken, duration_s=asked.seconds, quality=quality)
+    figures = scores(taken, duration_s=_offered_s(asked, taken), quality=quality)
     if usd_per_hour is None:
         # An adapter costs nothing beside the tier that it belongs to.
         owned = (card for card in cards if "parent" not in card)
@@ -104,6 +105,14 @@ def _measure(
     )
     report.show(judged, document, console)
     return document
+
+
+def _offered_s(asked: Load, taken: Sequence[Record]) -> float:
+    """How long requests were offered: a trace may end before the time is over."""
+    if asked.users is not None or len(taken) < 2:
+        return asked.seconds
+    last_s = max(record.at_s for record in taken)
+    return min(asked.seconds, last_s * len(taken) / (len(taken) - 1))
 
 
 def _closed_loop(asked: Load) -> list[Record]:

@@ -59,6 +59,8 @@ def test_a_trace_is_replayed(tmp_path: Path, server: Address) -> None:
     trace.write_text(TRACE)
     _, output, report = run(tmp_path, server, "--trace", str(trace), "--rate", "20")
     assert not missed(report) and report["offered"] == 3
+    # Three requests at 20 per second, however long it might have gone on
+    assert report["goodput_per_s"] == pytest.approx(20.0)
     assert "in the bursts of the trace" in output
 
 
