@@ -1,5 +1,6 @@
 """Starts a real Ray Serve application for a test, as `tandem up` does, and ends all of it."""
 
+import random
 import socket
 import tempfile
 import time
@@ -74,9 +75,12 @@ def running_in(
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    # Below those that the system gives to connections: one could take it before it is used.
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
 
 
 def _own_ports() -> dict[str, str]:

@@ -57,7 +57,7 @@ def test_two_thousand_hostile_requests_get_proper_answers() -> None:
     assert tally.num_inputs >= 2000
     assert (tally.num_server_errors, dict(tally.crashes)) == (0, {}), tally.examples
     # And they are no mere refusals at the door
-    assert tally.by_status[200] > 200
+    assert tally.by_status[200] > 150
     assert tally.by_status[400] > 200
 
 
